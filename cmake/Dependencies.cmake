@@ -1,0 +1,38 @@
+# Third-party libraries. Header-only or static where that exists, so that the binary also starts on a machine that has
+# only LibTorch (Debian has sentencepiece as a shared library only).
+include(FindLibTorch)
+
+function(pan_require_library target name header)
+  find_path(${target}_INCLUDE ${header})
+  find_library(${target}_LIBRARY NAMES lib${name}.a ${name})
+  if(NOT ${target}_INCLUDE OR NOT ${target}_LIBRARY)
+    message(FATAL_ERROR "${name} (header ${header}) was not found. Run scripts/setup.sh, which installs it.")
+  endif()
+  add_library(${target} INTERFACE)
+  target_include_directories(${target} SYSTEM INTERFACE ${${target}_INCLUDE})
+  target_link_libraries(${target} INTERFACE ${${target}_LIBRARY})
+endfunction()
+
+function(pan_require_header target name header)
+  find_path(${target}_INCLUDE ${header})
+  if(NOT ${target}_INCLUDE)
+    message(FATAL_ERROR "${name} (header ${header}) was not found. Run scripts/setup.sh, which installs it.")
+  endif()
+  add_library(${target} INTERFACE)
+  target_include_directories(${target} SYSTEM INTERFACE ${${target}_INCLUDE})
+endfunction()
+
+pan_require_header(pan_json nlohmann-json nlohmann/json.hpp)
+pan_require_header(pan_cli11 CLI11 CLI/CLI.hpp)
+pan_require_library(pan_pcre2 pcre2-8 pcre2.h)
+pan_require_library(pan_utf8proc utf8proc utf8proc.h)
+pan_require_header(pan_fmt fmt fmt/core.h)
+pan_require_header(pan_spdlog spdlog spdlog/spdlog.h)
+target_compile_definitions(pan_spdlog INTERFACE SPDLOG_HEADER_ONLY SPDLOG_FMT_EXTERNAL FMT_HEADER_ONLY)
+target_link_libraries(pan_spdlog INTERFACE pan_fmt)
+pan_require_library(pan_sentencepiece sentencepiece sentencepiece_processor.h)
+
+find_package(Threads REQUIRED)
+if(PAN_TESTS)
+  find_package(GTest REQUIRED)
+endif()

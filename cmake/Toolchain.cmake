@@ -1,0 +1,11 @@
+# Compiler cache and linker: used when they are there.
+find_program(PAN_CCACHE ccache)
+if(PAN_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_C_COMPILER_LAUNCHER ${PAN_CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${PAN_CCACHE})
+endif()
+find_program(PAN_MOLD mold)
+if(PAN_MOLD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 12.1)
+  add_link_options(-fuse-ld=mold)
+endif()
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
