@@ -1,0 +1,59 @@
+// A task gives prompts and judges answers.
+//
+//   auto task = pan::tasks::make("gsm8k", config_json);
+//   pan::tasks::Problem p = task->problem(Split::kTrain, 17);
+//   pan::tasks::Verdict v = task->judge(p, answer_text);
+//
+// To add one: a folder under src/tasks with a class, its config struct and one line in registry.cpp (docs/tasks.md).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+namespace pan::tasks {
+
+enum class Split { kTrain, kEval };
+
+struct Problem {
+  std::string id;         // stable name, unique in the task
+  std::string prompt;     // the user's turn, before any chat template
+  std::string reference;  // the right answer in the task's own form (gold number, solution JSON)
+  std::string group;      // bucket for reports ("3x3"); empty = none
+  std::string answer;     // a full worked answer for supervised training; empty where there is none
+};
+
+struct Verdict {
+  double reward = 0;                    // what the task pays: the weighted sum of the terms that pay
+  bool correct = false;                 // headline accuracy
+  bool answered = false;                // an answer could be read at all
+  std::string extracted;                // the answer that was read, normalised (votes of maj@k)
+  std::map<std::string, double> terms;  // every score by name, whether it pays or not ("strict", "flexible", "cell", ...)
+};
+
+class Task {
+ public:
+  virtual ~Task() = default;
+  virtual std::string name() const = 0;
+
+  // Number of problems of a split; -1 = endless (generated). Index < size, or any index for an endless split.
+  virtual int64_t size(Split split) const = 0;
+  // Pure function of (task configuration, split, index): the same every time.
+  virtual Problem problem(Split split, int64_t index) const = 0;
+
+  // Never throws for any answer text, never hangs; malformed output is a wrong answer.
+  virtual Verdict judge(const Problem& problem, const std::string& answer) const = 0;
+
+  // Strings after which generation of an answer stops, besides end of text; may be empty.
+  virtual std::vector<std::string> stop_strings() const { return {}; }
+};
+
+// `config`: the task's own object of the run configuration ({"name": "gsm8k", ...}); strict. Errors: kConfig for unknown
+// names and bad settings, kData for missing or broken data files (with how to get them).
+std::shared_ptr<const Task> make(const nlohmann::ordered_json& config);
+std::vector<std::string> names();
+
+}  // namespace pan::tasks
