@@ -19,6 +19,15 @@
 
 namespace pan::kernels {
 
+// Queries and keys after the rotary embedding of one attention layer for a packed batch: what a tap hands over.
+struct LayerQk {
+  int64_t layer = 0;           // index in the model
+  at::Tensor q;                // [N, H, D]
+  at::Tensor k;                // [N, Hkv, D]
+  double scale = 0;            // of the scores
+  int64_t sliding_window = 0;  // 0 = full attention
+};
+
 // Which statistics to compute; what is not asked for costs nothing and comes back undefined.
 struct RowStatsSelect {
   bool lse = true;           // lse and lse_ns
