@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Sets up what is missing, builds everything and runs all tests that need nothing from outside the repository.
+#
+#   scripts/test.sh            format, layers, unit tests, sanitizers on the cheap suites
+#   scripts/test.sh --quick    unit tests only
+#   scripts/test.sh --slow     also the slow tests
+case "${1:-}" in -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+mode=${1:-}
+scripts/setup.sh
+mkdir -p build
+if [ "$mode" != --quick ]; then
+  step="checking layers and format"
+  python3 scripts/check_layers.py
+  scripts/check_format.sh
+fi
+configure_and_build build/release
+if [ "$mode" != --quick ]; then
+  # LibTorch is not instrumented, so only suites that stay outside of it are worth the build time here; `cmake --preset asan`
+  # builds the others.
+  sanitized=(core metrics checkpoint tokenizer tasks)
+  say "address and undefined-behaviour sanitizers: ${sanitized[*]}"
+  configure_and_build build/asan "${sanitized[@]/%/_tests}" -- -DPAN_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=Debug
+  step="running the sanitized tests"
+  export ASAN_OPTIONS=detect_container_overflow=0:detect_leaks=1 LSAN_OPTIONS=suppressions="$root/scripts/lsan.supp":print_suppressions=0
+  export UBSAN_OPTIONS=print_stacktrace=1
+  ctest --test-dir build/asan --output-on-failure -R "^($(IFS='|'; echo "${sanitized[*]}"))\$"
+  unset ASAN_OPTIONS LSAN_OPTIONS UBSAN_OPTIONS
+fi
+step="running the tests"
+labels='unit|config'
+[ "$mode" != --slow ] || labels='unit|config|slow'
+log=build/tests.log
+ctest --test-dir build/release -L "$labels" --output-on-failure -V > "$log" 2>&1 || {
+  grep -E '^[0-9]+: .*(Failure|FAILED|error|Error)|tests failed|\*\*\*' "$log" | head -60; ctest --test-dir build/release --rerun-failed --output-on-failure | tail -80; exit 1; }
+skipped=$(grep -oE '\[  SKIPPED \] [A-Za-z_/0-9.]+ \(' "$log" | sort -u || true)
+cpu_skipped=$(grep -viE 'cuda|gpu' <<< "$skipped" || true)
+passed=$(grep -cE '^[0-9]+: \[       OK \]' "$log" || true)
+say "$passed test cases passed, $(grep -c . <<< "$skipped" || true) skipped (they need a GPU)"
+[ -z "$cpu_skipped" ] || fail "these CPU tests were skipped: $cpu_skipped"
+tail -12 "$log" | grep -E 'tests passed|Total Test time'
