@@ -1,11 +1,12 @@
-// Log-probability of given tokens and entropy of their distribution, from hidden states and the output matrix, in chunks of
-// rows, so that the [tokens, V] logits never exist as a whole.
+// Log-probability of given tokens and entropy of their distribution, from hidden states and the output
+// matrix, in chunks of rows, so that the [tokens, V] logits never exist as a whole.
 //
 //   auto out = kernels::logprob_entropy(hidden, weight, targets, {.temperature = 1.0});
 //   out.logprob.sum().backward();      // gradients to hidden and weight
 //
-// logits = hidden @ weight^T / temperature, in float32 whatever the type of the inputs (products of bfloat16 inputs are
-// accumulated in float32 and kept in float32). logprob = ln softmax(logits)[target]; entropy = -sum p ln p (nat).
+// logits = hidden @ weight^T / temperature, in float32 whatever the type of the inputs (products of bfloat16
+// inputs are accumulated in float32 and kept in float32). logprob = ln softmax(logits)[target]; entropy =
+// -sum p ln p (nat).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -17,7 +18,8 @@ namespace pan::kernels {
 struct LogprobOptions {
   double temperature = 1.0;        // > 0
   int64_t chunk_bytes = 64 << 20;  // upper bound of one chunk's float32 logits; does not change results
-  bool entropy_gradient = false;   // entropy takes part in autograd (otherwise it is detached, and backward is cheaper)
+  bool entropy_gradient =
+      false;  // entropy takes part in autograd (otherwise it is detached, and backward is cheaper)
 };
 
 struct LogprobEntropy {
@@ -25,8 +27,8 @@ struct LogprobEntropy {
   at::Tensor entropy;  // [N] float32
 };
 
-// hidden [N, C], weight [V, C] (same type and device), targets [N] int64 in [0, V). Differentiable in hidden and weight
-// (custom autograd function; backward recomputes the chunk's logits). Errors: c10::ValueError.
+// hidden [N, C], weight [V, C] (same type and device), targets [N] int64 in [0, V). Differentiable in hidden
+// and weight (custom autograd function; backward recomputes the chunk's logits). Errors: c10::ValueError.
 LogprobEntropy logprob_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
                                const LogprobOptions& options);
 
