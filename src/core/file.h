@@ -26,6 +26,7 @@ class Disk {
   virtual ~Disk() = default;
   virtual std::unique_ptr<FileWriter> create(const std::string& path) = 0;  // truncates
   virtual std::unique_ptr<FileWriter> append(const std::string& path) = 0;
+  // Replaces `to` where both are files, or where `to` is an empty folder.
   virtual void rename(const std::string& from, const std::string& to) = 0;
   virtual void sync_folder(const std::string& path) = 0;
   virtual void make_folders(const std::string& path) = 0;
@@ -39,7 +40,7 @@ class Disk {
 Disk& disk();
 void set_disk(Disk* replacement);
 
-// Whole file as bytes. Errors: kData if it does not exist, kIo otherwise.
+// Whole file as bytes. Errors: kData if it does not exist or is a folder, kIo otherwise.
 std::string read_file(const std::string& path);
 bool exists(const std::string& path);
 bool is_folder(const std::string& path);
@@ -53,17 +54,22 @@ void write_file_atomic(Disk& d, const std::string& path, std::string_view bytes)
 class Crc32c {
  public:
   void update(const void* data, size_t size);
+  uint32_t value() const { return ~state_; }
   std::string hex() const;
 
  private:
   uint32_t state_ = 0xFFFFFFFFu;
 };
 std::string crc32c_of_file(const std::string& path);
+// The same without the processor's instruction: what Crc32c uses where there is none.
+uint32_t crc32c_portable(const void* data, size_t size);
 
 // SHA-256 of bytes as 64 hex digits (data sets and fingerprints).
 std::string sha256(std::string_view bytes);
 
-// Exclusive advisory lock on `path` held for the object's life. Error: kConfig "another process uses ..." with its pid.
+// Exclusive advisory lock on the folder `path` (which must exist), held for the object's life; the kernel drops it when
+// the process dies, however it dies. The lock file `path`/.lock stays behind and names its last holder.
+// Errors: kConfig "another process uses ..." with its pid; kIo when the lock file cannot be made.
 class FolderLock {
  public:
   explicit FolderLock(const std::string& path);

@@ -10,8 +10,10 @@ namespace pan::core {
 
 using Json = nlohmann::ordered_json;
 
-// Parses `text`; `source` is named in errors. Comments (// and /* */) only where `comments` is set; duplicate keys are
-// refused. Errors: `kind` (kConfig for configuration, kData for data), with line and column.
+// Parses `text`; `source` is named in errors. Refused: comments (// and /* */) unless the dialect allows them,
+// duplicate keys, text after the value, invalid UTF-8, numbers beyond a double, nesting deeper than 256.
+// Errors: kData for kStrict, kConfig for kWithComments, with line and column. Linear in the size of the text, objects
+// with many keys included (looking a key up in the result is linear in the keys of its object: iterate large ones).
 enum class JsonDialect { kStrict, kWithComments };
 Json parse_json(std::string_view text, const std::string& source, JsonDialect dialect = JsonDialect::kStrict);
 
@@ -22,7 +24,7 @@ Json read_json_file(const std::string& path, JsonDialect dialect = JsonDialect::
 int line_of_pointer(std::string_view text, const std::string& pointer);
 
 // Typed access with errors that name file and pointer: required("/x") of type T.
-// T: int64_t, double, bool, std::string.
+// T: int64_t (3.0 is accepted, 3.5 is not), double, bool, std::string. Errors: kData.
 template <class T>
 T get_required(const Json& json, const std::string& pointer, const std::string& source);
 template <class T>

@@ -28,12 +28,12 @@ struct Number {
   double max = std::numeric_limits<double>::infinity();
   bool exclusive_min = false;  // value must be > min
   bool exclusive_max = false;  // value must be < max
-  std::string unit;            // "token", "s", "sequence", ...
-  std::string doc;
+  std::string unit = {};       // "token", "s", "sequence", ...
+  std::string doc = {};
 };
 
 struct Text {
-  std::string doc;
+  std::string doc = {};
   bool is_path = false;
 };
 
@@ -91,11 +91,22 @@ class Fields {
 
 using Describe = std::function<void(Fields&)>;
 
+// What `line_of` below answers for a value that came from --set.
+inline constexpr int kFromOverride = -1;
+
 // Reads `json` (an object) strictly into the struct behind `describe`. Keys that are absent keep their value.
-// `source` is what error messages name ("configs/x.json" or "--set"); `line_of` maps a JSON pointer to a line number of the
-// file, 0 = unknown. Errors: kConfig, with pointer and line, the nearest valid key for an unknown one, type and range.
+// `source` is what error messages name ("configs/x.json"); `line_of` maps a JSON pointer to a line number of the
+// file, 0 = unknown, kFromOverride = the value came from --set, which is then named instead of `source`.
+// Errors: kConfig, with pointer and line, the nearest valid key for an unknown one, type and range.
+// A failed read may have changed some fields.
 void read_fields(const Describe& describe, const nlohmann::ordered_json& json, const std::string& source,
                  const std::function<int(const std::string&)>& line_of = nullptr);
+
+// Puts `--set a.b=v` onto a tree and returns the JSON pointer that was set ("/a/b"). `v` is parsed as JSON where it
+// parses (numbers, true, null, ["x"], {"k": 1}) and is text otherwise. Missing objects on the way are made; a number as
+// path element indexes an existing list, its length appends. Whether the path means anything is for read_fields.
+// Errors: kUsage (no '=', empty path element, index outside the list, a path through a plain value).
+std::string apply_override(nlohmann::ordered_json& tree, const std::string& assignment);
 
 // The struct's present values as JSON, in declaration order.
 nlohmann::ordered_json print_fields(const Describe& describe);
@@ -106,7 +117,7 @@ struct FieldDoc {
   std::string value;    // the default, as JSON text
   std::string range;    // "(0, 1]", "k1 | k2 | k3", ""
   std::string unit;
-  std::string doc;
+  std::string doc = {};
 };
 std::vector<FieldDoc> explain_fields(const Describe& describe);
 
