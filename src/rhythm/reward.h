@@ -1,0 +1,86 @@
+// From the measured steps of an iteration to payments at tokens: docs/rhythm.md section 6.
+//
+//   RewardResult r = reward_batch(sequences, outcomes, config, moments);
+//   for (const Payment& p : r.sequences[i].payments) token_rewards[i][p.position] += p.amount;
+//
+// Pure but for `moments`, which is updated first and then used. Evaluation and `score` do not call it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "rhythm/measure.h"
+#include "rhythm/moments.h"
+#include "rhythm/rhythm_config.h"
+
+namespace pan::rhythm {
+
+// What the task and the sampler said of an answer.
+struct Outcome {
+  bool truncated = false;  // cut off by the length limit
+  bool correct = false;    // for the metrics only
+};
+
+struct Payment {
+  int64_t position = 0;  // in the sequence, P <= position < N
+  double amount = 0;     // lambda included
+};
+
+struct StepReward {
+  double z_entropy = 0;        // z(E_k), 0 where missing
+  double z_concentration = 0;  // z(C_k)
+  double reward = 0;           // R_rhythm(k), after the rule for repeated steps, without lambda
+};
+
+struct SequenceReward {
+  std::vector<StepReward> steps;
+  std::vector<Payment> payments;  // in token order; empty with lambda = 0; several may share a position
+  double total = 0;               // sum of the payments
+  bool capped = false;            // the cap changed a payment
+};
+
+// Sums over sequences and steps, so that ranks merge by adding. All ratios are NaN when nothing was counted.
+struct RewardSums {
+  double num_sequences = 0, num_steps = 0, num_capped = 0, num_repeated_steps = 0;
+  double z_entropy = 0, z_entropy_clipped = 0, z_entropy_count = 0;  // over steps with E_k, resp. C_k
+  double z_concentration = 0, z_concentration_clipped = 0, z_concentration_count = 0;
+  double entropy_term = 0, concentration_term = 0;  // sums of E_k and C_k
+  double phase_entropy[2] = {0, 0}, phase_entropy_count[2] = {0, 0};
+  double phase_concentration[2] = {0, 0}, phase_concentration_count[2] = {0, 0};
+  double reward_right = 0, num_right = 0, reward_wrong = 0, num_wrong = 0;  // sum_k R_rhythm(k) by answer
+  double reward = 0, reward_squared = 0;                                    // the same over all answers
+  double steps_squared = 0, reward_steps = 0;
+  double length = 0, length_squared = 0, reward_length = 0;
+  double repeated_8grams = 0, repeated_8grams_count = 0;
+  double paid = 0;  // sum of all payments
+
+  std::vector<double> pack() const;
+  static RewardSums unpack(const std::vector<double>& values);
+  RewardSums& operator+=(const RewardSums& other);
+};
+
+// The figures that are always logged, under their metric names ("rhythm/z_entropy/mean", ...). NaN where
+// undefined. docs/rhythm.md section 6 lists them.
+std::vector<std::pair<std::string, double>> metrics_of(const RewardSums& sums);
+
+struct RewardResult {
+  std::vector<SequenceReward> sequences;
+  BatchMoments entropy_batch, concentration_batch;  // over all ranks
+  RewardSums sums;                                  // of this rank
+};
+
+// Takes this rank's values and returns those of all ranks in rank order (the same on every rank). Null = one
+// process.
+using GatherValues = std::function<std::vector<double>(const std::vector<double>&)>;
+
+// sequences: all of this rank's, in the iteration's order; outcomes: one each. With enabled = false: no
+// steps, no payments, moments untouched. With lambda = 0: everything but payments.
+RewardResult reward_batch(const std::vector<SequenceRhythm>& sequences, const std::vector<Outcome>& outcomes,
+                          const RhythmConfig& config, RhythmMoments& moments,
+                          const GatherValues& gather = nullptr);
+
+// The payments of one answer from its steps' scores (R_rhythm(k) by share): running sum, cap, pay-back. Pure.
+void pay(const SequenceRhythm& sequence, bool truncated, const RhythmConfig& config, SequenceReward& reward);
+
+}  // namespace pan::rhythm
