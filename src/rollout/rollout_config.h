@@ -1,0 +1,67 @@
+// Settings of sampling: the keys under "rollout" and under an evaluation's "sampling".
+//
+//   rollout::SamplingConfig c;  c.temperature = 0;  // greedy
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/schema.h"
+
+namespace pan::rollout {
+
+struct SamplingConfig {
+  // Behaviour.
+  double temperature = 1.0;  // 0 = greedy
+  int64_t top_k = 0;         // token; 0 = off
+  double top_p = 1.0;        // 1 = off
+  int64_t max_new_tokens = 256;
+  std::vector<std::string> stop_strings;  // besides those of the task
+
+  // Speed and memory only; results do not depend on them beyond rounding of the logits.
+  int64_t slots = 64;             // sequences decoded together
+  int64_t prefill_tokens = 4096;  // at most this many prompt tokens in one forward (at least one prompt)
+};
+
+inline void describe(core::Fields& f, SamplingConfig& c) {
+  f.number(
+      "temperature", c.temperature,
+      {.min = 0,
+       .doc = "Divides the logits before sampling. 0 takes the most likely token (refused in training)."});
+  f.integer(
+      "top_k", c.top_k,
+      {.min = 0,
+       .unit = "token",
+       .doc =
+           "Samples among the k most likely tokens only. 0 = off. Log-probabilities stay those of the full "
+           "distribution, so training with it is biased: the cut mass is logged."});
+  f.number("top_p", c.top_p,
+           {.min = 0,
+            .max = 1,
+            .exclusive_min = true,
+            .doc = "Samples among the fewest most likely tokens whose probabilities reach this sum. 1 = off. "
+                   "Biased in "
+                   "training like top_k."});
+  f.integer("max_new_tokens", c.max_new_tokens,
+            {.min = 1, .unit = "token", .doc = "Longest response, end-of-text token included."});
+  f.text_list(
+      "stop_strings", c.stop_strings,
+      {.doc =
+           "A response ends once its text contains one of these; the text is cut before it, the tokens are "
+           "kept. Added to those of the task."});
+  f.integer(
+      "slots", c.slots,
+      {.min = 1,
+       .unit = "sequence",
+       .doc =
+           "Sequences decoded together. A finished one leaves at once and the next prompt takes its place. "
+           "More is faster and takes more memory; results do not depend on it beyond rounding."});
+  f.integer(
+      "prefill_tokens", c.prefill_tokens,
+      {.min = 1,
+       .unit = "token",
+       .doc = "Most prompt tokens in one forward pass (one prompt is never split). Bounds memory only."});
+}
+
+}  // namespace pan::rollout
