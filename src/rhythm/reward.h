@@ -6,8 +6,11 @@
 // Pure but for `moments`, which is updated first and then used. Evaluation and `score` do not call it.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "rhythm/measure.h"
@@ -40,21 +43,27 @@ struct SequenceReward {
   bool capped = false;            // the cap changed a payment
 };
 
-// Sums over sequences and steps, so that ranks merge by adding. All ratios are NaN when nothing was counted.
+// Sums over sequences and steps, so that ranks merge by adding; metrics_of() turns them into figures.
 struct RewardSums {
   double num_sequences = 0, num_steps = 0, num_capped = 0, num_repeated_steps = 0;
-  double z_entropy = 0, z_entropy_clipped = 0, z_entropy_count = 0;  // over steps with E_k, resp. C_k
+  // z(E_k) and z(C_k) over the steps that have one: sum, how many were clipped, how many there are.
+  double z_entropy = 0, z_entropy_clipped = 0, z_entropy_count = 0;
   double z_concentration = 0, z_concentration_clipped = 0, z_concentration_count = 0;
-  double entropy_term = 0, concentration_term = 0;  // sums of E_k and C_k
-  double phase_entropy[2] = {0, 0}, phase_entropy_count[2] = {0, 0};
-  double phase_concentration[2] = {0, 0}, phase_concentration_count[2] = {0, 0};
-  double reward_right = 0, num_right = 0, reward_wrong = 0, num_wrong = 0;  // sum_k R_rhythm(k) by answer
-  double reward = 0, reward_squared = 0;                                    // the same over all answers
+  double entropy_term = 0, concentration_term = 0;  // sums of E_k and C_k, same counts
+  // The phases' own means (preplan, anchor) over the steps that have them.
+  std::array<double, 2> phase_entropy{}, phase_entropy_count{};
+  std::array<double, 2> phase_concentration{}, phase_concentration_count{};
+  // x = sum_k R_rhythm(k) of an answer, without lambda and cap; by answer, and its products with K and
+  // length.
+  double reward_right = 0, num_right = 0, reward_wrong = 0, num_wrong = 0;
+  double reward = 0, reward_squared = 0;
   double steps_squared = 0, reward_steps = 0;
   double length = 0, length_squared = 0, reward_length = 0;
   double repeated_8grams = 0, repeated_8grams_count = 0;
-  double paid = 0;  // sum of all payments
+  double waad = 0, waad_count = 0, fai = 0, fai_count = 0;  // over response tokens where defined
+  double paid = 0;                                          // sum of all payments
 
+  // All members as plain numbers for an all-reduce, in a fixed order.
   std::vector<double> pack() const;
   static RewardSums unpack(const std::vector<double>& values);
   RewardSums& operator+=(const RewardSums& other);
@@ -80,7 +89,8 @@ RewardResult reward_batch(const std::vector<SequenceRhythm>& sequences, const st
                           const RhythmConfig& config, RhythmMoments& moments,
                           const GatherValues& gather = nullptr);
 
-// The payments of one answer from its steps' scores (R_rhythm(k) by share): running sum, cap, pay-back. Pure.
+// The payments of one answer from its steps' z and R_rhythm(k): running sum, cap, pay-back. Fills payments,
+// total and capped; nothing with lambda = 0. Pure.
 void pay(const SequenceRhythm& sequence, bool truncated, const RhythmConfig& config, SequenceReward& reward);
 
 }  // namespace pan::rhythm

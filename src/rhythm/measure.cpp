@@ -1,0 +1,356 @@
+#include "rhythm/measure.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "core/error.h"
+
+namespace pan::rhythm {
+namespace {
+
+constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
+
+// The grouped heads of one layer, gathered: as many key heads as query heads, so that any subset of heads
+// will do.
+struct GlobalHeads {
+  at::Tensor q, k;    // [N, G, D]
+  at::Tensor lse_ns;  // [G, N]
+  double scale = 0;
+  int64_t sliding_window = 0;
+  int64_t count = 0;  // G
+};
+
+at::Tensor pick(const at::Tensor& x, const std::vector<int64_t>& heads) {
+  const auto index = at::tensor(heads, at::TensorOptions().dtype(at::kLong)).to(x.device());
+  return x.index_select(1, index).contiguous();
+}
+
+std::vector<int64_t> heads_of(const std::vector<Head>& group, int64_t layer) {
+  std::vector<int64_t> heads;
+  for (const Head& h : group)
+    if (h.layer == layer) heads.push_back(h.head);
+  return heads;
+}
+
+std::vector<int64_t> key_heads(const std::vector<int64_t>& heads, const kernels::LayerQk& qk) {
+  const int64_t share = qk.q.size(1) / qk.k.size(1);
+  std::vector<int64_t> keys;
+  for (const int64_t h : heads) keys.push_back(h / share);
+  return keys;
+}
+
+// Adds every row of `rows` [G, N] to `sum` [N].
+void add_rows(const at::Tensor& rows, std::vector<double>& sum) {
+  const at::Tensor host = rows.cpu().contiguous();
+  const float* x = host.const_data_ptr<float>();
+  for (int64_t g = 0; g < host.size(0); ++g)
+    for (size_t n = 0; n < sum.size(); ++n) sum[n] += static_cast<double>(*x++);
+}
+
+// Averages over a phase; NaN when it is empty or a value is not finite.
+double mean_over(const std::vector<double>& x, int64_t offset, int64_t begin, int64_t end) {
+  if (begin > end) return kMissing;
+  double sum = 0;
+  for (int64_t t = begin; t <= end; ++t) sum += x[static_cast<size_t>(offset + t)];
+  return std::isfinite(sum) ? sum / static_cast<double>(end - begin + 1) : kMissing;
+}
+
+std::array<double, 2> phase_means(const std::vector<double>& x, int64_t offset, const Step& step) {
+  return {mean_over(x, offset, step.begin, step.preplan_end),
+          mean_over(x, offset, step.preplan_end + 1, step.end)};
+}
+
+// The band of one sequence: mean attention of H_glob from row t to key t - delta, as far as the band goes.
+class Band {
+ public:
+  Band(const double* rows, const RhythmConfig& config)
+      : rows_(rows), lo_(config.h_lo), hi_(config.h_hi), min_rows_(config.fai_min_rows) {}
+
+  // Mean attention on key s over the rows [first, last] of its band; NaN with too few of them.
+  double mean(int64_t s, int64_t first, int64_t last) const {
+    const int64_t begin = std::max(first, s + lo_), end = std::min(last, s + hi_);
+    const int64_t count = end - begin + 1;
+    if (count < min_rows_) return kMissing;
+    double sum = 0;
+    for (int64_t t = begin; t <= end; ++t) sum += rows_[t * (hi_ - lo_ + 1) + (t - s - lo_)];
+    return sum / static_cast<double>(count);
+  }
+
+  int64_t hi() const { return hi_; }
+
+ private:
+  const double* rows_;  // [N, hi - lo + 1]
+  int64_t lo_, hi_, min_rows_;
+};
+
+// Everything measure() keeps between its two passes over the layers.
+struct Batch {
+  const std::vector<int64_t>& cu_seqlens;
+  const std::vector<SequenceText>& texts;
+  const RhythmConfig& config;
+  std::vector<int64_t> prompt_lengths;
+  std::vector<GlobalHeads> global;
+  std::vector<double> waad, norm_entropy;  // [N] group means
+  at::Tensor band;                         // [N, hi - lo + 1] float64, host
+
+  size_t num_tokens() const { return static_cast<size_t>(cu_seqlens.back()); }
+  kernels::RowStatsOptions options(const kernels::LayerQk& qk) const {
+    return {.scale = qk.scale,
+            .num_sink = config.num_sink,
+            .waad_window = config.waad_window,
+            .sliding_window = qk.sliding_window,
+            .select = {.lse = false,
+                       .entropy = false,
+                       .norm_entropy = false,
+                       .distance = false,
+                       .distance_ns = false,
+                       .waad = false,
+                       .sink_mass = false},
+            .first_row = {}};
+  }
+};
+
+void add_local(Batch& batch, const kernels::LayerQk& qk, const std::vector<int64_t>& heads) {
+  auto options = batch.options(qk);
+  options.select.waad = true;
+  options.first_row = batch.prompt_lengths;
+  add_rows(
+      kernels::row_stats(pick(qk.q, heads), pick(qk.k, key_heads(heads, qk)), batch.cu_seqlens, options).waad,
+      batch.waad);
+}
+
+// Row statistics of all rows (prompt rows read keys too), and this layer's part of the band.
+void add_global(Batch& batch, const kernels::LayerQk& qk, const std::vector<int64_t>& heads, double weight) {
+  auto options = batch.options(qk);
+  options.select.lse = options.select.norm_entropy = true;
+  GlobalHeads g{.q = pick(qk.q, heads),
+                .k = pick(qk.k, key_heads(heads, qk)),
+                .lse_ns = {},
+                .scale = qk.scale,
+                .sliding_window = qk.sliding_window,
+                .count = static_cast<int64_t>(heads.size())};
+  const auto stats = kernels::row_stats(g.q, g.k, batch.cu_seqlens, options);
+  g.lse_ns = stats.lse_ns;
+  add_rows(stats.norm_entropy, batch.norm_entropy);
+  const auto weights = at::full({g.count}, weight, stats.lse.options());
+  const auto band = kernels::attention_band(g.q, g.k, stats.lse, batch.cu_seqlens, qk.scale,
+                                            batch.config.h_lo, batch.config.h_hi, weights, qk.sliding_window)
+                        .to(at::kCPU, at::kDouble);
+  batch.band = batch.band.defined() ? batch.band.add_(band) : band;
+  batch.global.push_back(std::move(g));
+}
+
+// Non-sink keys that row t sees.
+int64_t visible_keys(int64_t t, int64_t num_sink, int64_t sliding_window) {
+  const int64_t first = sliding_window > 0 ? std::max<int64_t>(0, t - sliding_window + 1) : 0;
+  return std::max<int64_t>(0, t + 1 - std::max(first, num_sink));
+}
+
+// A_k: the most read keys before the step, by rows before the step.
+std::vector<int64_t> anchors_of(const Band& band, const std::vector<double>& full, const SequenceText& text,
+                                int64_t begin, const RhythmConfig& config) {
+  std::vector<std::pair<double, int64_t>> eligible;  // (-FAI_k, position): sorts by FAI, ties to the earlier
+  for (int64_t s = config.num_sink; s < begin; ++s) {
+    const auto i = static_cast<size_t>(s);
+    if (text.special[i] || !is_content(text.token_bytes[i])) continue;
+    const double fai = s + band.hi() <= begin - 1 ? full[i] : band.mean(s, 0, begin - 1);
+    if (!std::isnan(fai)) eligible.emplace_back(-fai, s);
+  }
+  const int64_t wanted = std::max(config.anchors.min_keys, ceil_fraction(config.anchors.fraction, begin));
+  const size_t count = std::min(static_cast<size_t>(wanted), eligible.size());
+  const auto middle = eligible.begin() + static_cast<std::ptrdiff_t>(count);
+  std::partial_sort(eligible.begin(), middle, eligible.end());
+  std::vector<int64_t> anchors;
+  for (auto it = eligible.begin(); it != middle; ++it) anchors.push_back(it->second);
+  std::sort(anchors.begin(), anchors.end());
+  return anchors;
+}
+
+// All of a sequence but its anchor concentrations.
+SequenceRhythm measure_one(const Batch& batch, size_t b) {
+  const SequenceText& text = batch.texts[b];
+  const RhythmConfig& config = batch.config;
+  const int64_t offset = batch.cu_seqlens[b], num_tokens = text.num_tokens();
+  SequenceRhythm r;
+  r.num_tokens = num_tokens;
+  r.prompt_length = text.prompt_length;
+  const auto n = static_cast<size_t>(num_tokens);
+  r.waad.assign(n, kMissing);
+  r.norm_entropy.assign(n, kMissing);
+  r.fai.assign(n, kMissing);
+  for (int64_t t = text.prompt_length; t < num_tokens; ++t) {
+    const auto i = static_cast<size_t>(t), row = static_cast<size_t>(offset + t);
+    r.waad[i] = batch.waad[row];
+    r.norm_entropy[i] = batch.norm_entropy[row];
+  }
+  const int64_t width = config.h_hi - config.h_lo + 1;
+  const Band band(batch.band.const_data_ptr<double>() + offset * width, config);
+  std::vector<double> full(n, kMissing);  // over all rows of the band, where it ends inside the sequence
+  for (int64_t s = 0; s < num_tokens; ++s) {
+    const auto i = static_cast<size_t>(s);
+    r.fai[i] = band.mean(s, text.prompt_length, num_tokens - 1);
+    if (s + config.h_hi < num_tokens) full[i] = band.mean(s, 0, num_tokens - 1);
+  }
+  const std::vector<Step> steps = cut_steps(text, config, r.waad);
+  const std::vector<char> repeated = repeated_steps(text, steps);
+  for (size_t k = 0; k < steps.size(); ++k) {
+    r.steps.push_back({.step = steps[k],
+                       .preplan_entropy = phase_means(r.norm_entropy, 0, steps[k]),
+                       .anchor_concentration = {kMissing, kMissing},
+                       .anchors = anchors_of(band, full, text, steps[k].begin, config),
+                       .repeated = repeated[k] != 0});
+  }
+  r.repeated_8grams = repeated_8grams(text);
+  return r;
+}
+
+// Anchor mass of each layer's heads, turned into the mean concentration of each token: [N].
+std::vector<double> concentrations(const Batch& batch, const std::vector<SequenceRhythm>& sequences) {
+  std::vector<int64_t> step_of(batch.num_tokens(), -1);
+  std::vector<std::vector<int64_t>> anchors;
+  for (size_t b = 0; b < sequences.size(); ++b) {
+    for (const StepRhythm& s : sequences[b].steps) {
+      if (s.anchors.empty()) continue;
+      const int64_t offset = batch.cu_seqlens[b];
+      for (int64_t t = s.step.begin; t <= s.step.end; ++t)
+        step_of[static_cast<size_t>(offset + t)] = static_cast<int64_t>(anchors.size());
+      anchors.push_back(s.anchors);
+    }
+  }
+  std::vector<double> result(batch.num_tokens(), 0.0);
+  if (anchors.empty()) return result;
+  double num_heads = 0;
+  for (const GlobalHeads& g : batch.global) {
+    std::vector<int64_t> heads(static_cast<size_t>(g.count));
+    for (size_t i = 0; i < heads.size(); ++i) heads[i] = static_cast<int64_t>(i);
+    std::vector<double> mass(result.size(), 0.0);
+    add_rows(kernels::anchor_mass(g.q, g.k, g.lse_ns, batch.cu_seqlens, g.scale, step_of, anchors, heads,
+                                  g.sliding_window),
+             mass);
+    num_heads += static_cast<double>(g.count);
+    for (size_t b = 0; b < sequences.size(); ++b) {
+      for (const StepRhythm& s : sequences[b].steps) {
+        for (int64_t t = s.step.begin; t <= s.step.end && !s.anchors.empty(); ++t) {
+          const auto row = static_cast<size_t>(batch.cu_seqlens[b] + t);
+          const auto keys = static_cast<double>(visible_keys(t, batch.config.num_sink, g.sliding_window));
+          const double u = keys > 0 ? static_cast<double>(s.anchors.size()) / keys : 1;
+          // A sliding window can be narrower than the anchor set: no attention is concentrated then.
+          if (u < 1) result[row] += (mass[row] - u * static_cast<double>(g.count)) / (1 - u);
+        }
+      }
+    }
+  }
+  for (double& x : result) x /= num_heads;
+  return result;
+}
+
+void check_batch(const std::vector<kernels::LayerQk>& layers, const Batch& batch, const HeadGroups& groups) {
+  PAN_CHECK(!groups.empty(), kInternal, "head groups have to be found before measuring")
+      .where("rhythm::measure");
+  PAN_CHECK(batch.cu_seqlens.size() == batch.texts.size() + 1, kInternal, "one text a sequence is needed")
+      .where("rhythm::measure");
+  for (size_t b = 0; b < batch.texts.size(); ++b) {
+    const int64_t length = batch.cu_seqlens[b + 1] - batch.cu_seqlens[b];
+    PAN_CHECK(batch.texts[b].num_tokens() == length, kInternal, "a text has another length than its sequence")
+        .where("rhythm::measure")
+        .expected(std::to_string(length))
+        .got(std::to_string(batch.texts[b].num_tokens()));
+  }
+  for (const auto* group : {&groups.local, &groups.global}) {
+    for (const Head& h : *group) {
+      const auto it =
+          std::find_if(layers.begin(), layers.end(), [&](const auto& qk) { return qk.layer == h.layer; });
+      PAN_CHECK(it != layers.end() && h.head < it->q.size(1), kConfig,
+                "the head groups are those of other layers or of another model")
+          .where("rhythm")
+          .got("layer " + std::to_string(h.layer) + ", head " + std::to_string(h.head))
+          .remedy("calibrate again");
+    }
+  }
+}
+
+}  // namespace
+
+double entropy_term(const StepRhythm& step, Form form) {
+  if (!step.step.has_anchor_phase()) return kMissing;
+  const auto& e = step.preplan_entropy;
+  return form == Form::kLevel ? e[kPreplan] : e[kPreplan] - e[kAnchor];
+}
+
+double concentration_term(const StepRhythm& step, Form form) {
+  if (!step.step.has_anchor_phase()) return kMissing;
+  const auto& c = step.anchor_concentration;
+  return form == Form::kLevel ? c[kAnchor] : c[kAnchor] - c[kPreplan];
+}
+
+std::vector<SequenceRhythm> measure(const std::vector<kernels::LayerQk>& layers,
+                                    const std::vector<int64_t>& cu_seqlens,
+                                    const std::vector<SequenceText>& texts, const HeadGroups& groups,
+                                    const RhythmConfig& config) {
+  Batch batch{.cu_seqlens = cu_seqlens,
+              .texts = texts,
+              .config = config,
+              .prompt_lengths = {},
+              .global = {},
+              .waad = {},
+              .norm_entropy = {},
+              .band = {}};
+  check_batch(layers, batch, groups);
+  for (const SequenceText& text : texts) batch.prompt_lengths.push_back(text.prompt_length);
+  batch.waad.assign(batch.num_tokens(), 0.0);
+  batch.norm_entropy.assign(batch.num_tokens(), 0.0);
+  for (const auto& qk : layers) {
+    const auto local = heads_of(groups.local, qk.layer), global = heads_of(groups.global, qk.layer);
+    if (!local.empty()) add_local(batch, qk, local);
+    if (!global.empty()) add_global(batch, qk, global, 1.0 / static_cast<double>(groups.global.size()));
+  }
+  for (double& x : batch.waad) x /= static_cast<double>(groups.local.size());
+  for (double& x : batch.norm_entropy) x /= static_cast<double>(groups.global.size());
+  for (size_t b = 0; b < texts.size(); ++b) {
+    for (int64_t t = texts[b].prompt_length; t < texts[b].num_tokens(); ++t)
+      if (visible_keys(t, config.num_sink, 0) < 2)
+        batch.norm_entropy[static_cast<size_t>(cu_seqlens[b] + t)] = config.single_key_entropy;
+  }
+  std::vector<SequenceRhythm> sequences;
+  for (size_t b = 0; b < texts.size(); ++b) sequences.push_back(measure_one(batch, b));
+  const std::vector<double> concentration = concentrations(batch, sequences);
+  for (size_t b = 0; b < texts.size(); ++b) {
+    for (StepRhythm& s : sequences[b].steps)
+      if (!s.anchors.empty()) s.anchor_concentration = phase_means(concentration, cu_seqlens[b], s.step);
+  }
+  return sequences;
+}
+
+HeadStatistics head_statistics(const std::vector<kernels::LayerQk>& layers,
+                               const std::vector<int64_t>& cu_seqlens,
+                               const std::vector<int64_t>& prompt_lengths, const RhythmConfig& config) {
+  std::vector<std::vector<at::Tensor>> parts(7);
+  for (const auto& qk : layers) {
+    const kernels::RowStatsOptions options{.scale = qk.scale,
+                                           .num_sink = config.num_sink,
+                                           .waad_window = config.waad_window,
+                                           .sliding_window = qk.sliding_window,
+                                           .select = {},
+                                           .first_row = {}};
+    const auto s = kernels::row_stats(qk.q, qk.k, cu_seqlens, options);
+    const auto fai = kernels::attention_fai(qk.q, qk.k, s.lse, cu_seqlens, qk.scale, config.h_lo, config.h_hi,
+                                            prompt_lengths, qk.sliding_window);
+    size_t i = 0;
+    for (const at::Tensor& x :
+         {s.entropy, s.norm_entropy, s.distance, s.distance_ns, s.waad, fai, s.sink_mass})
+      parts[i++].push_back(x.cpu());
+  }
+  return {.entropy = at::stack(parts[0]),
+          .norm_entropy = at::stack(parts[1]),
+          .distance = at::stack(parts[2]),
+          .distance_ns = at::stack(parts[3]),
+          .waad = at::stack(parts[4]),
+          .fai = at::stack(parts[5]),
+          .sink_mass = at::stack(parts[6])};
+}
+
+}  // namespace pan::rhythm
