@@ -4,7 +4,9 @@
 
 namespace pan::core {
 
-Error::Error(ErrorKind kind, std::string what_happened) : kind_(kind), happened_(std::move(what_happened)) { rebuild(); }
+Error::Error(ErrorKind kind, std::string what_happened) : kind_(kind), happened_(std::move(what_happened)) {
+  rebuild();
+}
 
 void Error::rebuild() {
   text_ = happened_;

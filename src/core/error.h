@@ -4,8 +4,8 @@
 //       .where(path).pointer("/model_type").expected("llama, qwen2 or qwen3").got("mamba").remedy("use ...");
 //   PAN_CHECK(k > 0, kConfig, "top_k must be positive").expected("> 0").got(std::to_string(k));
 //
-// An error says what happened, where, what was expected, what was found and what to do about it; parts that are not
-// set are left out of what().
+// An error says what happened, where, what was expected, what was found and what to do about it; parts that
+// are not set are left out of what().
 #pragma once
 
 #include <exception>
@@ -30,8 +30,8 @@ class Error : public std::exception {
   Error(ErrorKind kind, std::string what_happened);
 
   // Builders; each returns *this so that an error can be written as one expression.
-  Error& where(std::string text);     // file, folder or component
-  Error& pointer(std::string text);   // JSON pointer, tensor name, line number, ...
+  Error& where(std::string text);    // file, folder or component
+  Error& pointer(std::string text);  // JSON pointer, tensor name, line number, ...
   Error& expected(std::string text);
   Error& got(std::string text);
   Error& remedy(std::string text);
@@ -59,11 +59,26 @@ class Thrower {
  public:
   Thrower(ErrorKind kind, std::string what_happened) : error_(kind, std::move(what_happened)) {}
   [[noreturn]] ~Thrower() noexcept(false) { throw error_; }
-  Thrower& where(std::string t) { error_.where(std::move(t)); return *this; }
-  Thrower& pointer(std::string t) { error_.pointer(std::move(t)); return *this; }
-  Thrower& expected(std::string t) { error_.expected(std::move(t)); return *this; }
-  Thrower& got(std::string t) { error_.got(std::move(t)); return *this; }
-  Thrower& remedy(std::string t) { error_.remedy(std::move(t)); return *this; }
+  Thrower& where(std::string t) {
+    error_.where(std::move(t));
+    return *this;
+  }
+  Thrower& pointer(std::string t) {
+    error_.pointer(std::move(t));
+    return *this;
+  }
+  Thrower& expected(std::string t) {
+    error_.expected(std::move(t));
+    return *this;
+  }
+  Thrower& got(std::string t) {
+    error_.got(std::move(t));
+    return *this;
+  }
+  Thrower& remedy(std::string t) {
+    error_.remedy(std::move(t));
+    return *this;
+  }
 
  private:
   Error error_;

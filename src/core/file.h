@@ -1,6 +1,7 @@
 // Files that survive a crash, behind an interface that tests can break.
 //
-//   core::write_file_atomic(core::disk(), path, bytes);   // either the old content or the new one, never a mixture
+//   core::write_file_atomic(core::disk(), path, bytes);   // either the old content or the new one, never a
+//   mixture
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,8 @@
 
 namespace pan::core {
 
-// An open file that is being written. Destroying it without close() closes the descriptor and reports nothing.
+// An open file that is being written. Destroying it without close() closes the descriptor and reports
+// nothing.
 class FileWriter {
  public:
   virtual ~FileWriter() = default;
@@ -47,7 +49,8 @@ bool is_folder(const std::string& path);
 uint64_t file_size(const std::string& path);
 std::vector<std::string> list_folder(const std::string& path);  // names, sorted
 
-// Writes `bytes` to `path`.tmp, syncs it, renames it over `path`, syncs the folder (without which the rename may be lost).
+// Writes `bytes` to `path`.tmp, syncs it, renames it over `path`, syncs the folder (without which the rename
+// may be lost).
 void write_file_atomic(Disk& d, const std::string& path, std::string_view bytes);
 
 // CRC-32C of a file or of bytes, as 8 hex digits; streaming form for large data.
@@ -67,9 +70,9 @@ uint32_t crc32c_portable(const void* data, size_t size);
 // SHA-256 of bytes as 64 hex digits (data sets and fingerprints).
 std::string sha256(std::string_view bytes);
 
-// Exclusive advisory lock on the folder `path` (which must exist), held for the object's life; the kernel drops it when
-// the process dies, however it dies. The lock file `path`/.lock stays behind and names its last holder.
-// Errors: kConfig "another process uses ..." with its pid; kIo when the lock file cannot be made.
+// Exclusive advisory lock on the folder `path` (which must exist), held for the object's life; the kernel
+// drops it when the process dies, however it dies. The lock file `path`/.lock stays behind and names its last
+// holder. Errors: kConfig "another process uses ..." with its pid; kIo when the lock file cannot be made.
 class FolderLock {
  public:
   explicit FolderLock(const std::string& path);

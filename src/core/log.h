@@ -1,6 +1,7 @@
 // Levelled lines to stderr (never stdout), and to a log file where one is set.
 //
-//   core::log_warn("rollout.top_p", "top_p = 0.9 cuts the distribution; log-probabilities are those of the full one");
+//   core::log_warn("rollout.top_p", "top_p = 0.9 cuts the distribution; log-probabilities are those of the
+//   full one");
 #pragma once
 
 #include <string>

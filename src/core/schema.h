@@ -1,15 +1,17 @@
-// Configuration structs declared once: a struct's default member values are the only home of its defaults, and one
-// function per struct names each field with its type, range, unit and documentation.
+// Configuration structs declared once: a struct's default member values are the only home of its defaults,
+// and one function per struct names each field with its type, range, unit and documentation.
 //
 //   struct KlConfig { double coefficient = 0.001; KlEstimator estimator = KlEstimator::kK1; };
 //   void describe(core::Fields& f, KlConfig& c) {
-//     f.number("coefficient", c.coefficient, {.min = 0, .unit = "", .doc = "Weight of the KL penalty. 0 loads no reference."});
-//     f.choice("estimator", c.estimator, {{"k1", KlEstimator::kK1}, {"k2", KlEstimator::kK2}}, "Estimator of KL.");
+//     f.number("coefficient", c.coefficient, {.min = 0, .unit = "", .doc = "Weight of the KL penalty. 0 loads
+//     no reference."}); f.choice("estimator", c.estimator, {{"k1", KlEstimator::kK1}, {"k2",
+//     KlEstimator::kK2}}, "Estimator of KL.");
 //   }
-//   // nested:  f.object("kl", c.kl, "KL penalty.");      (finds describe(Fields&, KlConfig&) by argument lookup)
+//   // nested:  f.object("kl", c.kl, "KL penalty.");      (finds describe(Fields&, KlConfig&) by argument
+//   lookup)
 //
-// Readers (strict: unknown keys, wrong types and values out of range are errors of kind kConfig with the JSON pointer),
-// printers and the explainer are visitors over the same declaration.
+// Readers (strict: unknown keys, wrong types and values out of range are errors of kind kConfig with the JSON
+// pointer), printers and the explainer are visitors over the same declaration.
 #pragma once
 
 #include <cstdint>
@@ -95,17 +97,18 @@ using Describe = std::function<void(Fields&)>;
 inline constexpr int kFromOverride = -1;
 
 // Reads `json` (an object) strictly into the struct behind `describe`. Keys that are absent keep their value.
-// `source` is what error messages name ("configs/x.json"); `line_of` maps a JSON pointer to a line number of the
-// file, 0 = unknown, kFromOverride = the value came from --set, which is then named instead of `source`.
+// `source` is what error messages name ("configs/x.json"); `line_of` maps a JSON pointer to a line number of
+// the file, 0 = unknown, kFromOverride = the value came from --set, which is then named instead of `source`.
 // Errors: kConfig, with pointer and line, the nearest valid key for an unknown one, type and range.
 // A failed read may have changed some fields.
 void read_fields(const Describe& describe, const nlohmann::ordered_json& json, const std::string& source,
                  const std::function<int(const std::string&)>& line_of = nullptr);
 
-// Puts `--set a.b=v` onto a tree and returns the JSON pointer that was set ("/a/b"). `v` is parsed as JSON where it
-// parses (numbers, true, null, ["x"], {"k": 1}) and is text otherwise. Missing objects on the way are made; a number as
-// path element indexes an existing list, its length appends. Whether the path means anything is for read_fields.
-// Errors: kUsage (no '=', empty path element, index outside the list, a path through a plain value).
+// Puts `--set a.b=v` onto a tree and returns the JSON pointer that was set ("/a/b"). `v` is parsed as JSON
+// where it parses (numbers, true, null, ["x"], {"k": 1}) and is text otherwise. Missing objects on the way
+// are made; a number as path element indexes an existing list, its length appends. Whether the path means
+// anything is for read_fields. Errors: kUsage (no '=', empty path element, index outside the list, a path
+// through a plain value).
 std::string apply_override(nlohmann::ordered_json& tree, const std::string& assignment);
 
 // The struct's present values as JSON, in declaration order.

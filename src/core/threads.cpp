@@ -1,0 +1,44 @@
+#include "core/threads.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <thread>
+
+#include "core/cgroup.h"
+
+namespace pan::core {
+namespace {
+
+int affinity_cpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  // Fails on machines with more processors than the set holds (1024); all of them are assumed then.
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+}  // namespace
+
+int usable_cpus() {
+  const auto quota = internal::cgroup_cpu_quota();
+  const int allowed = affinity_cpus();
+  if (!quota || *quota >= allowed) return allowed;
+  return std::max(1, static_cast<int>(std::floor(*quota + 1e-6)));
+}
+
+std::string describe_cpus() {
+  const auto quota = internal::cgroup_cpu_quota();
+  char text[96];
+  if (quota && *quota < affinity_cpus()) {
+    std::snprintf(text, sizeof(text), "%d (quota %.1f of %d processors)", usable_cpus(), *quota,
+                  affinity_cpus());
+  } else {
+    std::snprintf(text, sizeof(text), "%d", usable_cpus());
+  }
+  return text;
+}
+
+}  // namespace pan::core
