@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "core/schema.h"
 
@@ -22,7 +24,6 @@ struct TrainConfig {
   int64_t early_stop_evals = 0;
   bool tensorboard = true;
 };
-void describe(core::Fields& f, TrainConfig& c);
 
 struct ModelConfig {
   std::string path;
@@ -30,6 +31,61 @@ struct ModelConfig {
   std::string device = "auto";
   std::string export_dtype = "auto";
 };
-void describe(core::Fields& f, ModelConfig& c);
+
+inline void describe(core::Fields& f, TrainConfig& c) {
+  f.integer("iterations", c.iterations,
+            {.min = 0,
+             .unit = "iteration",
+             .doc = "Iterations in all: rollout, scoring, update. A resumed run counts on."});
+  f.integer("prompts_per_iteration", c.prompts_per_iteration,
+            {.min = 1, .unit = "prompt", .doc = "Prompts drawn in one iteration."});
+  f.integer(
+      "samples_per_prompt", c.samples_per_prompt,
+      {.min = 1,
+       .unit = "sequence",
+       .doc = "Answers sampled for each prompt. prompts_per_iteration x samples_per_prompt sequences make an "
+              "iteration; grpo and rloo compare the answers of one prompt and need at least 2."});
+  f.integer("max_prompt_tokens", c.max_prompt_tokens,
+            {.min = 1, .unit = "token", .doc = "Longest prompt, chat template included."});
+  f.choice(
+      "overlong_prompts", c.overlong_prompts,
+      {{"error", OverlongPrompts::kError}, {"skip", OverlongPrompts::kSkip}},
+      "What to do with a prompt longer than max_prompt_tokens: stop with an error, or skip and count it.");
+  f.integer("max_bad_steps", c.max_bad_steps,
+            {.min = 1,
+             .unit = "step",
+             .doc = "Optimizer steps in a row that may be skipped for a non-finite loss or gradient before "
+                    "the run stops."});
+  f.number("time_limit_s", c.time_limit_s,
+           {.min = 0,
+            .unit = "s",
+            .doc = "Ends the run with a checkpoint before an iteration that would not fit. 0 = no limit. "
+                   "Also --time-limit 55m."});
+  f.integer("show_sample_every", c.show_sample_every,
+            {.min = 0, .unit = "iteration", .doc = "Prints one sampled answer with its rewards. 0 = never."});
+  f.integer(
+      "early_stop_evals", c.early_stop_evals,
+      {.min = 0,
+       .unit = "evaluation",
+       .doc =
+           "Stops after this many evaluations in a row without a new best of checkpoint.metric. 0 = never."});
+  f.boolean("tensorboard", c.tensorboard, "Writes TensorBoard event files into the run folder.");
+}
+
+inline void describe(core::Fields& f, ModelConfig& c) {
+  f.text(
+      "path", c.path,
+      {.doc = "Hugging Face folder of the policy (config.json, safetensors, tokenizer).", .is_path = true});
+  std::vector<std::pair<std::string, std::string>> dtypes = {{"float32", "float32"},
+                                                             {"bfloat16", "bfloat16"}};
+  f.choice(
+      "dtype", c.dtype, dtypes,
+      "Compute type of forward and backward. Masters, losses, softmax and statistics are float32 in both.");
+  f.choice<std::string>("device", c.device, {{"auto", "auto"}, {"cpu", "cpu"}, {"cuda", "cuda"}},
+                        "auto takes the GPU where the build and the machine have one.");
+  f.choice<std::string>(
+      "export_dtype", c.export_dtype, {{"auto", "auto"}, {"float32", "float32"}, {"bfloat16", "bfloat16"}},
+      "Type of the weights in a checkpoint's Hugging Face folders; auto: the compute type.");
+}
 
 }  // namespace pan::train

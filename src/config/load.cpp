@@ -1,0 +1,90 @@
+#include "config/load.h"
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "core/error.h"
+#include "core/file.h"
+
+namespace pan::config {
+namespace {
+
+core::Describe tree(RunConfig& c) {
+  return [&c](core::Fields& f) { describe(f, c); };
+}
+
+// Whether a key may differ between two runs that compute the same.
+bool is_cosmetic(const std::string& pointer) {
+  static const std::set<std::string> exact = {
+      "/train/iterations", "/train/time_limit_s", "/train/show_sample_every", "/train/tensorboard",
+      "/eval/slots",       "/model/export_dtype", "/train/early_stop_evals"};
+  return exact.count(pointer) != 0 || pointer.rfind("/checkpoint/", 0) == 0;
+}
+
+void flatten(const core::Json& json, const std::string& pointer,
+             std::vector<std::pair<std::string, std::string>>& out) {
+  if (json.is_object()) {
+    for (const auto& [key, value] : json.items()) flatten(value, pointer + "/" + key, out);
+  } else {
+    out.emplace_back(pointer, core::dump_json(json));
+  }
+}
+
+}  // namespace
+
+Loaded load_run_json(core::Json json, const std::string& source, const std::vector<std::string>& overrides,
+                     const std::string& text) {
+  std::set<std::string> overridden;
+  for (const std::string& assignment : overrides) overridden.insert(core::apply_override(json, assignment));
+  Loaded loaded;
+  core::read_fields(tree(loaded.config), json, source, [&](const std::string& pointer) {
+    for (const std::string& set : overridden)
+      if (pointer == set || pointer.rfind(set + "/", 0) == 0) return core::kFromOverride;
+    return text.empty() ? 0 : core::line_of_pointer(text, pointer);
+  });
+  loaded.notes = check(loaded.config);
+  return loaded;
+}
+
+Loaded load_run(const std::string& path, const std::vector<std::string>& overrides) {
+  PAN_CHECK(core::exists(path) && !core::is_folder(path), kConfig, "there is no such configuration file")
+      .where(path)
+      .remedy("Give an existing file with --config; configs/ has examples");
+  const std::string text = core::read_file(path);
+  return load_run_json(core::parse_json(text, path, core::JsonDialect::kWithComments), path, overrides, text);
+}
+
+core::Json resolved(const RunConfig& config) {
+  RunConfig copy = config;
+  return core::print_fields(tree(copy));
+}
+
+std::string fingerprint(const RunConfig& config) {
+  std::vector<std::pair<std::string, std::string>> flat;
+  flatten(resolved(config), "", flat);
+  std::string text;
+  for (const auto& [pointer, value] : flat)
+    if (!is_cosmetic(pointer)) text += pointer + "=" + value + "\n";
+  return core::sha256(text).substr(0, 16);
+}
+
+std::vector<std::string> differences(const RunConfig& before, const RunConfig& after) {
+  std::vector<std::pair<std::string, std::string>> a, b;
+  flatten(resolved(before), "", a);
+  flatten(resolved(after), "", b);
+  std::vector<std::string> found;
+  auto value_in = [](const auto& flat, const std::string& pointer) -> std::string {
+    for (const auto& [p, v] : flat)
+      if (p == pointer) return v;
+    return "(absent)";
+  };
+  for (const auto& [pointer, value] : a)
+    if (!is_cosmetic(pointer) && value_in(b, pointer) != value)
+      found.push_back(pointer + ": " + value + " -> " + value_in(b, pointer));
+  for (const auto& [pointer, value] : b)
+    if (!is_cosmetic(pointer) && value_in(a, pointer) == "(absent)")
+      found.push_back(pointer + ": (absent) -> " + value);
+  return found;
+}
+
+}  // namespace pan::config

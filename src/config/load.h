@@ -1,0 +1,36 @@
+// From a file and `--set` overrides to a checked configuration.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "config/run_config.h"
+#include "core/json.h"
+
+namespace pan::config {
+
+struct Loaded {
+  RunConfig config;
+  std::vector<std::string> notes;  // settings without effect, to be shown as warnings
+};
+
+// `path` may hold comments. Overrides are "a.b=value", value as JSON or else as text. One validation for
+// both. Relative paths in a file mean what they mean to the shell: relative to the working folder. Errors:
+// kConfig.
+Loaded load_run(const std::string& path, const std::vector<std::string>& overrides);
+
+// The same from a parsed tree (a resolved config.json of a run folder).
+Loaded load_run_json(core::Json json, const std::string& source, const std::vector<std::string>& overrides,
+                     const std::string& text = "");
+
+// Every key with its present value, in declaration order.
+core::Json resolved(const RunConfig& config);
+
+// Settings that may change between a stop and a resume without changing what is computed (log output,
+// checkpoint cadence, limits) are left out; two runs with equal fingerprints compute the same.
+std::string fingerprint(const RunConfig& config);
+
+// "/ppo/clip_low: 0.2 -> 0.3" for each key that differs and matters.
+std::vector<std::string> differences(const RunConfig& before, const RunConfig& after);
+
+}  // namespace pan::config

@@ -1,0 +1,66 @@
+#include "config/run_config.h"
+
+#include "core/error.h"
+
+namespace pan::config {
+
+void describe(core::Fields& f, RunConfig& c) {
+  f.integer("seed", c.seed, {.min = 0, .doc = "Decides every random number of the run."});
+  f.integer("threads", c.threads,
+            {.min = 0,
+             .unit = "thread",
+             .doc = "Processor threads; 0 = all that the process may use (affinity and cgroup quota)."});
+  f.object("model", c.model, "The policy.");
+  f.object("prompt", c.prompt, "How a problem becomes a prompt.");
+  f.object("task", c.task, "What is asked and how answers are judged.");
+  f.object("train", c.train, "The training loop.");
+  f.object("rollout", c.rollout, "Sampling of answers.");
+  rl::describe(f, c.rl);
+  f.object("rhythm", c.rhythm, "The rhythm reward and credit shaping.");
+  f.object("eval", c.eval, "Evaluation during training.");
+  f.object("checkpoint", c.checkpoint, "Checkpoints.");
+}
+
+std::vector<std::string> check(const RunConfig& c) {
+  rhythm::check(c.rhythm);
+  std::vector<std::string> notes =
+      rl::check(c.rl, {c.sequences_per_iteration(), c.train.samples_per_prompt, c.rollout.max_new_tokens});
+  PAN_CHECK(c.rollout.temperature > 0, kConfig,
+            "training cannot sample greedily: every answer to a prompt would be the same")
+      .pointer("/rollout/temperature")
+      .expected("> 0")
+      .got("0")
+      .remedy("use 1.0");
+  PAN_CHECK(c.eval.samples == 1 || c.eval.temperature > 0, kConfig,
+            "several greedy answers to a problem are all the same")
+      .pointer("/eval/samples")
+      .expected("1, or eval.temperature > 0")
+      .got(std::to_string(c.eval.samples));
+  if (c.rollout.top_k > 0 || c.rollout.top_p < 1)
+    notes.push_back(
+        "/rollout: top_k and top_p cut the distribution while training uses the full one; the gradient is "
+        "biased. The cut mass "
+        "is logged as rollout/cut_mass");
+  if (c.eval.every == 0 && c.train.early_stop_evals > 0)
+    notes.push_back("/train/early_stop_evals: has no effect with eval.every = 0");
+  if (!c.rhythm.enabled && c.rhythm.lambda > 0 && c.rhythm.lambda != rhythm::RhythmConfig{}.lambda)
+    notes.push_back("/rhythm/lambda: has no effect with rhythm.enabled = false");
+  return notes;
+}
+
+std::vector<std::string> batch_arithmetic(const RunConfig& c) {
+  const int64_t sequences = c.sequences_per_iteration();
+  const int64_t minibatches = sequences / c.rl.ppo.minibatch_size;
+  auto n = [](int64_t x) { return std::to_string(x); };
+  return {
+      n(c.train.prompts_per_iteration) + " prompts x " + n(c.train.samples_per_prompt) +
+          " samples = " + n(sequences) + " sequences per iteration",
+      n(sequences) + " sequences / minibatches of " + n(c.rl.ppo.minibatch_size) + " = " + n(minibatches) +
+          " minibatches x " + n(c.rl.ppo.epochs) + " epochs = " + n(minibatches * c.rl.ppo.epochs) +
+          " optimizer steps per iteration",
+      n(c.train.iterations) + " iterations = " + n(sequences * c.train.iterations) + " sequences, " +
+          n(minibatches * c.rl.ppo.epochs * c.train.iterations) + " optimizer steps in all",
+  };
+}
+
+}  // namespace pan::config
