@@ -20,8 +20,12 @@ class KvCache {
   int64_t length(int64_t slot) const { return lengths_[static_cast<size_t>(slot)]; }
   void set_length(int64_t slot, int64_t length) { lengths_[static_cast<size_t>(slot)] = length; }
 
-  at::Tensor& keys(int64_t layer) { return keys_[static_cast<size_t>(layer)]; }      // [slots, Hkv, max_length, D]
-  at::Tensor& values(int64_t layer) { return values_[static_cast<size_t>(layer)]; }  // [slots, Hkv, max_length, D]
+  at::Tensor& keys(int64_t layer) {
+    return keys_[static_cast<size_t>(layer)];
+  }  // [slots, Hkv, max_length, D]
+  at::Tensor& values(int64_t layer) {
+    return values_[static_cast<size_t>(layer)];
+  }  // [slots, Hkv, max_length, D]
 
   // Copies the first `length` positions of one slot into others (a prompt shared by a group of samples).
   void copy_prefix(int64_t from, const std::vector<int64_t>& to, int64_t length);

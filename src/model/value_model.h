@@ -10,7 +10,8 @@
 
 namespace pan::model {
 
-// V(t) = <w, h_t> + b in float32. The head starts at zero (a random one starts training with a huge value loss).
+// V(t) = <w, h_t> + b in float32. The head starts at zero (a random one starts training with a huge value
+// loss).
 struct ValueHead {
   at::Tensor weight;  // [1, C] float32
   at::Tensor bias;    // [1] float32
