@@ -1,0 +1,123 @@
+#include "tasks/logic_grid/task.h"
+
+#include "core/error.h"
+#include "tasks/logic_grid/explain.h"
+#include "tasks/logic_grid/file.h"
+#include "tasks/logic_grid/score.h"
+#include "tasks/logic_grid/sizes.h"
+
+namespace pan::tasks::logic_grid {
+namespace {
+
+class LogicGrid : public Task {
+ public:
+  explicit LogicGrid(const LogicGridConfig& config) : config_(config) {
+    eval_sizes_ = parse_sizes(config.sizes, "sizes");
+    train_stages_ = parse_curriculum(config.curriculum);
+    if (train_stages_.empty()) train_stages_ = {{0, eval_sizes_}};
+    check_pools(eval_sizes_);
+    for (const SizeStage& stage : train_stages_) check_pools(stage.sizes);
+    if (!config.path.empty()) eval_rows_ = read_file(config.path);
+  }
+
+  std::string name() const override { return "logic_grid"; }
+
+  int64_t size(Split split) const override {
+    if (split == Split::kTrain) return config_.num_train.value_or(-1);
+    return eval_rows_.empty() ? config_.num_eval : static_cast<int64_t>(eval_rows_.size());
+  }
+
+  Problem problem(Split split, int64_t index) const override {
+    const int64_t n = size(split);
+    PAN_CHECK(index >= 0 && (n < 0 || index < n), kInternal, "problem index out of range")
+        .expected(n < 0 ? "not negative" : "below " + std::to_string(n))
+        .got(std::to_string(index));
+    if (split == Split::kEval && !eval_rows_.empty())
+      return from_file(eval_rows_[static_cast<size_t>(index)]);
+    return generated(split, index);
+  }
+
+  Verdict judge(const Problem& problem, const std::string& answer) const override {
+    Verdict v;
+    v.terms = {{"puzzle", 0.0}, {"cell", 0.0}, {"format", 0.0}, {"no_answer", 1.0}};
+    SolutionTable truth;
+    try {
+      truth = parse_solution(problem.reference, problem.id);
+    } catch (const core::Error&) {
+      return v;  // a problem of another task
+    }
+    const int houses = static_cast<int>(truth.rows.size());
+    const ReadGrid grid = config_.answer_style == AnswerStyle::kJson
+                              ? read_json_answer(answer, truth.attributes, houses)
+                              : read_lines_answer(answer, truth.attributes, houses);
+    const CellCount cells = compare(grid, truth);
+    v.answered = grid.answered;
+    v.correct = cells.right == cells.all;
+    v.extracted = vote_of(grid);
+    v.terms["puzzle"] = v.correct ? 1 : 0;
+    v.terms["cell"] = static_cast<double>(cells.right) / cells.all;
+    v.terms["format"] = grid.exact ? 1 : 0;
+    v.terms["no_answer"] = grid.answered ? 0 : 1;
+    v.reward =
+        v.terms["puzzle"] + config_.cell_weight * v.terms["cell"] + config_.format_weight * v.terms["format"];
+    return v;
+  }
+
+ private:
+  void check_pools(const std::vector<SizeWeight>& sizes) const {
+    for (const SizeWeight& s : sizes) {
+      PAN_CHECK(s.shape.houses <= config_.value_pool, kConfig, "value_pool is smaller than a puzzle needs")
+          .pointer("/task/value_pool")
+          .expected("at least " + std::to_string(s.shape.houses) + " for size " + to_string(s.shape))
+          .got(std::to_string(config_.value_pool));
+      PAN_CHECK(s.shape.attributes <= config_.attribute_pool, kConfig,
+                "attribute_pool is smaller than a puzzle needs")
+          .pointer("/task/attribute_pool")
+          .expected("at least " + std::to_string(s.shape.attributes) + " for size " + to_string(s.shape))
+          .got(std::to_string(config_.attribute_pool));
+    }
+  }
+
+  Problem generated(Split split, int64_t index) const {
+    const bool train = split == Split::kTrain;
+    core::rng::Stream stream = stream_of(config_.seed, split, index);
+    const Shape shape = draw_size(train ? sizes_at(train_stages_, index) : eval_sizes_, stream);
+    const Drawn d = draw(shape, stream,
+                         {config_.seed,
+                          {static_cast<int>(config_.attribute_pool), static_cast<int>(config_.value_pool)},
+                          {train ? Side::kTrain : Side::kEval, config_.direct_deduction}});
+    const SolutionTable table = table_of(d.puzzle, d.wording);
+    Problem p;
+    p.id = "logic_grid-" + std::string(train ? "train" : "eval") + "-seed" + std::to_string(config_.seed) +
+           "-" + std::to_string(index);
+    p.prompt = prompt_text(puzzle_text(d.puzzle, d.wording, config_.prompt_style), table,
+                           config_.prompt_style, config_.answer_style);
+    p.reference = solution_json(table);
+    p.group = to_string(shape);
+    p.answer = answer_text(explain(d.puzzle, d.wording, config_.prompt_style), table, config_.answer_style);
+    return p;
+  }
+
+  Problem from_file(const FileRow& row) const {
+    Problem p;
+    p.id = row.id;
+    p.prompt = prompt_text(row.puzzle, row.solution, config_.prompt_style, config_.answer_style);
+    p.reference = solution_json(row.solution);
+    p.group = std::to_string(row.solution.rows.size()) + "x" + std::to_string(row.solution.attributes.size());
+    p.answer = row.answer;
+    return p;
+  }
+
+  LogicGridConfig config_;
+  std::vector<SizeWeight> eval_sizes_;
+  std::vector<SizeStage> train_stages_;
+  std::vector<FileRow> eval_rows_;
+};
+
+}  // namespace
+
+std::shared_ptr<const Task> make_task(const LogicGridConfig& config) {
+  return std::make_shared<LogicGrid>(config);
+}
+
+}  // namespace pan::tasks::logic_grid

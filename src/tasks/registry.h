@@ -1,0 +1,16 @@
+// Tasks from settings that have been read already; include/pan/task.h has the form that takes JSON.
+//
+//   auto task = tasks::make(run_config.task);
+#pragma once
+
+#include <memory>
+
+#include "pan/task.h"
+#include "tasks/tasks_config.h"
+
+namespace pan::tasks {
+
+// Errors: kConfig for settings that exclude each other, kData for data files that are broken or missing.
+std::shared_ptr<const Task> make(const TaskConfig& config);
+
+}  // namespace pan::tasks

@@ -1,0 +1,86 @@
+#include "tasks/tasks_config.h"
+
+namespace pan::tasks {
+
+void describe(core::Fields& f, Gsm8kConfig& c) {
+  f.text("path", c.path,
+         {.doc = "Folder with the JSONL files of GSM8K (scripts/fetch_gsm8k.sh).", .is_path = true});
+  f.text("train_file", c.train_file, {.doc = "File of the train split, inside path."});
+  f.text("eval_file", c.eval_file, {.doc = "File of the eval split, inside path."});
+  f.text("prompt_prefix", c.prompt_prefix, {.doc = "Text before the question; a space is put between."});
+  f.text("prompt_suffix", c.prompt_suffix, {.doc = "Text after the question; a space is put between."});
+  f.choice(
+      "score", c.score,
+      {{"strict", Gsm8kConfig::Score::kStrict}, {"flexible", Gsm8kConfig::Score::kFlexible}},
+      "Which score pays: strict reads the last '#### number', flexible the last number. Both are reported.");
+  f.number("format_weight", c.format_weight,
+           {.min = 0, .doc = "Paid when the last line is '#### number' and there is no other such mark."});
+}
+
+void describe(core::Fields& f, LogicGridConfig& c) {
+  f.integer("seed", c.seed, {.min = 0, .doc = "Seed of the generator."});
+  f.text_list(
+      "sizes", c.sizes,
+      {.doc = "Sizes as houses x attributes, 2..6 each, with an optional weight: \"3x3\", \"4x3:0.5\"."});
+  f.text_list(
+      "curriculum", c.curriculum,
+      {.doc = "Stages of the train split, \"from: size size ...\": from that problem index on these sizes "
+              "replace `sizes`. The first stage starts at 0. The eval split always has `sizes`."});
+  f.integer("num_eval", c.num_eval,
+            {.min = 1, .unit = "problem", .doc = "Size of the generated eval split."});
+  f.optional_integer("num_train", c.num_train,
+                     {.min = 1, .unit = "problem", .doc = "Size of the train split; null = endless."});
+  f.text("path", c.path,
+         {.doc = "ZebraLogic JSONL file that is the eval split; empty = eval puzzles are generated.",
+          .is_path = true});
+  f.choice(
+      "prompt_style", c.prompt_style, {{"full", PromptStyle::kFull}, {"compact", PromptStyle::kCompact}},
+      "full: ZebraLogic's conventions with an example; compact: a few short lines, for very small models.");
+  f.choice("answer_style", c.answer_style, {{"json", AnswerStyle::kJson}, {"lines", AnswerStyle::kLines}},
+           "json: ZebraLogic's answer object; lines: \"House 1: Name=Ann, Drink=tea\".");
+  f.integer(
+      "attribute_pool", c.attribute_pool,
+      {.min = 2, .max = 12, .doc = "Attributes that puzzles are drawn from; at least the largest size's."});
+  f.integer(
+      "value_pool", c.value_pool,
+      {.min = 2, .max = 8, .doc = "Values per attribute that puzzles are drawn from; at least the houses."});
+  f.boolean("direct_deduction", c.direct_deduction,
+            "Only puzzles that are solved clue by clue, without supposing anything.");
+  f.number("cell_weight", c.cell_weight, {.min = 0, .doc = "Paid times the share of right cells."});
+  f.number("format_weight", c.format_weight,
+           {.min = 0, .doc = "Paid when the answer names every house and attribute once and nothing else."});
+}
+
+void describe(core::Fields& f, JsonlConfig& c) {
+  f.text("train_path", c.train_path, {.doc = "JSONL file of the train split.", .is_path = true});
+  f.text("eval_path", c.eval_path, {.doc = "JSONL file of the eval split.", .is_path = true});
+  f.text("prompt_field", c.prompt_field, {.doc = "Key of the prompt in a row."});
+  f.text("answer_field", c.answer_field, {.doc = "Key of the right answer in a row."});
+  f.text("worked_field", c.worked_field,
+         {.doc = "Key of the full answer to train on; rows without it use the right answer."});
+  f.text("prompt_suffix", c.prompt_suffix, {.doc = "Text after the prompt; a space is put between."});
+  f.choice("match", c.match,
+           {{"exact", JsonlConfig::Match::kExact},
+            {"numeric", JsonlConfig::Match::kNumeric},
+            {"regex", JsonlConfig::Match::kRegex}},
+           "exact: the whole answer, trimmed; numeric: its last number; regex: what `pattern` finds last.");
+  f.text(
+      "pattern", c.pattern,
+      {.doc =
+           "Regular expression (PCRE2) of match = regex; its first group, or the whole match, is compared."});
+}
+
+void describe(core::Fields& f, TaskConfig& c) {
+  f.choice_text(
+      "name", {"gsm8k", "logic_grid", "jsonl"}, [&] { return c.name; },
+      [&](const std::string& chosen) { c.name = chosen; }, "The task; the other keys depend on it.");
+  if (c.name == "gsm8k") {
+    describe(f, c.gsm8k);
+  } else if (c.name == "jsonl") {
+    describe(f, c.jsonl);
+  } else {
+    describe(f, c.logic_grid);
+  }
+}
+
+}  // namespace pan::tasks

@@ -1,0 +1,70 @@
+// Settings of the built-in tasks. In a run configuration they sit flat beside the name:
+//
+//   "task": {"name": "logic_grid", "sizes": ["2x3", "3x3:2"], "prompt_style": "compact", "answer_style":
+//   "lines"}
+//
+// The fields that `describe` shows for a TaskConfig are those of the task that is named.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/schema.h"
+
+namespace pan::tasks {
+
+struct Gsm8kConfig {
+  std::string path = "data/gsm8k";
+  std::string train_file = "train.jsonl";
+  std::string eval_file = "test.jsonl";
+  std::string prompt_prefix;
+  std::string prompt_suffix =
+      "Work it out step by step. End with a line that holds \"####\" and then the final answer as a number.";
+  enum class Score { kStrict, kFlexible } score = Score::kStrict;
+  double format_weight = 0;
+};
+void describe(core::Fields& f, Gsm8kConfig& c);
+
+enum class PromptStyle { kFull, kCompact };
+enum class AnswerStyle { kJson, kLines };
+
+struct LogicGridConfig {
+  int64_t seed = 1;
+  std::vector<std::string> sizes = {"3x3"};  // "NxM" or "NxM:weight"
+  std::vector<std::string> curriculum;       // "from: size size ...", see describe
+  int64_t num_eval = 500;
+  std::optional<int64_t> num_train;
+  std::string path;  // ZebraLogic JSONL for the eval split
+  PromptStyle prompt_style = PromptStyle::kFull;
+  AnswerStyle answer_style = AnswerStyle::kJson;
+  int64_t attribute_pool = 12;
+  int64_t value_pool = 8;
+  bool direct_deduction = false;
+  double cell_weight = 0;
+  double format_weight = 0;
+};
+void describe(core::Fields& f, LogicGridConfig& c);
+
+struct JsonlConfig {
+  std::string train_path;
+  std::string eval_path;
+  std::string prompt_field = "prompt";
+  std::string answer_field = "answer";
+  std::string worked_field = "response";
+  std::string prompt_suffix;
+  enum class Match { kExact, kNumeric, kRegex } match = Match::kExact;
+  std::string pattern;
+};
+void describe(core::Fields& f, JsonlConfig& c);
+
+struct TaskConfig {
+  std::string name = "logic_grid";
+  Gsm8kConfig gsm8k;
+  LogicGridConfig logic_grid;
+  JsonlConfig jsonl;
+};
+void describe(core::Fields& f, TaskConfig& c);
+
+}  // namespace pan::tasks
