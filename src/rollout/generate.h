@@ -1,8 +1,8 @@
 // Sampling responses to many prompts with continuous batching: finished sequences leave at once, waiting ones
 // take their slots, a prompt that several requests share is read once.
 //
-//   rollout::Generator generator(*decoder, *tokenizer, {.seed = 1, .stop_tokens = {eos}, .sampling =
-//   config}); std::vector<rollout::Sample> samples = generator.run(requests, {.should_stop = interrupted});
+//   rollout::Generator generator(*decoder, *tokenizer, {.seed = 1, .stop_tokens = {eos}});
+//   std::vector<rollout::Sample> samples = generator.run(requests, {.should_stop = interrupted});
 //
 // A sample depends on (seed, purpose, sample_id), its prompt and the weights, not on what else is generated
 // with it, up to the rounding of logits (matrix products of different batch sizes may round differently).
@@ -79,8 +79,9 @@ class Generator {
 
   // Samples in the order of the requests. Responses end at a stop rule, at max_new_tokens, or where prompt +
   // response reach max_length (kLength). Nothing of it takes part in autograd. The cache is freed at the end.
-  // Errors: kData: an empty prompt, or one that leaves no room for a token (both name it); a token outside
-  // the vocabulary; kGuard: logits that are not finite; kInterrupted: should_stop returned true, nothing is
+  //
+  // Errors, naming the request: kData: an empty prompt, one that leaves no room for a token, a token outside
+  // the vocabulary; kGuard: logits that are not finite. kInterrupted: should_stop returned true; nothing is
   // kept.
   std::vector<Sample> run(const std::vector<Request>& requests, const RunHooks& hooks = {});
 

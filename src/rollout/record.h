@@ -42,7 +42,7 @@ struct Record {
 Record make_record(const Sample& sample, const tokenizer::Tokenizer& tokenizer);
 
 nlohmann::ordered_json to_json(const Record& record);
-std::string record_line(
-    const Record& record);  // compact JSON and '\n'; bytes that are not UTF-8 are replaced
+// Compact JSON and a line feed; bytes that are not UTF-8 are replaced.
+std::string record_line(const Record& record);
 
 }  // namespace pan::rollout

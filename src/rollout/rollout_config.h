@@ -25,43 +25,35 @@ struct SamplingConfig {
 };
 
 inline void describe(core::Fields& f, SamplingConfig& c) {
-  f.number(
-      "temperature", c.temperature,
-      {.min = 0,
-       .doc = "Divides the logits before sampling. 0 takes the most likely token (refused in training)."});
-  f.integer(
-      "top_k", c.top_k,
-      {.min = 0,
-       .unit = "token",
-       .doc =
-           "Samples among the k most likely tokens only. 0 = off. Log-probabilities stay those of the full "
-           "distribution, so training with it is biased: the cut mass is logged."});
+  f.number("temperature", c.temperature,
+           {.min = 0, .doc = "Divides the logits. 0 = always the most likely token (refused in training)."});
+  f.integer("top_k", c.top_k,
+            {.min = 0,
+             .unit = "token",
+             .doc = "Samples among the k most likely tokens. 0 = off. Log-probabilities stay those of all "
+                    "tokens, so training with it is biased; the cut mass is logged."});
   f.number("top_p", c.top_p,
            {.min = 0,
             .max = 1,
             .exclusive_min = true,
-            .doc = "Samples among the fewest most likely tokens whose probabilities reach this sum. 1 = off. "
-                   "Biased in "
+            .doc = "Samples among the fewest tokens whose probabilities reach this sum. 1 = off. Biased in "
                    "training like top_k."});
   f.integer("max_new_tokens", c.max_new_tokens,
             {.min = 1, .unit = "token", .doc = "Longest response, end-of-text token included."});
-  f.text_list(
-      "stop_strings", c.stop_strings,
-      {.doc =
-           "A response ends once its text contains one of these; the text is cut before it, the tokens are "
-           "kept. Added to those of the task."});
-  f.integer(
-      "slots", c.slots,
-      {.min = 1,
-       .unit = "sequence",
-       .doc =
-           "Sequences decoded together. A finished one leaves at once and the next prompt takes its place. "
-           "More is faster and takes more memory; results do not depend on it beyond rounding."});
-  f.integer(
-      "prefill_tokens", c.prefill_tokens,
-      {.min = 1,
-       .unit = "token",
-       .doc = "Most prompt tokens in one forward pass (one prompt is never split). Bounds memory only."});
+  const char* stop_doc =
+      "A response ends once its text contains one of these, besides those of the task. The text is cut "
+      "before "
+      "it, the tokens are kept.";
+  f.text_list("stop_strings", c.stop_strings, {.doc = stop_doc});
+  f.integer("slots", c.slots,
+            {.min = 1,
+             .unit = "sequence",
+             .doc = "Sequences decoded together: memory against speed. A finished one leaves at once and the "
+                    "next prompt takes its place."});
+  f.integer("prefill_tokens", c.prefill_tokens,
+            {.min = 1,
+             .unit = "token",
+             .doc = "Most prompt tokens in one forward pass (a prompt is never split). Bounds memory only."});
 }
 
 }  // namespace pan::rollout

@@ -10,14 +10,19 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
+#include "core/error.h"
 #include "core/rng.h"
 
 namespace pan::rollout {
 
+// The lowest temperature that is not 0: logits / temperature must stay far from the limits of float32.
+inline constexpr double kLowestTemperature = 1e-4;
+
 struct SamplerOptions {
-  double temperature = 1.0;  // >= 0; 0 = the most likely token, lowest id among equals
+  double temperature = 1.0;  // 0 = the most likely token, lowest id among equals
   int64_t top_k = 0;         // >= 0; 0 or >= V = off
   double top_p = 1.0;        // (0, 1]; 1 = off
   bool entropy = false;      // also the entropy of the full distribution
@@ -26,10 +31,20 @@ struct SamplerOptions {
 // One entry per row.
 struct Draws {
   std::vector<int64_t> tokens;
-  std::vector<float>
-      logprobs;  // ln softmax(logits / temperature)[token], full vocabulary; temperature 0 counts as 1
+  // ln softmax(logits / temperature)[token] over the full vocabulary; temperature 0 counts as 1 here
+  std::vector<float> logprobs;
   std::vector<float> entropies;  // nat, of the same distribution; empty unless asked for
   std::vector<float> cut_mass;   // probability that top-k and top-p removed, in [0, 1); 0 where both are off
+};
+
+// A row of logits with a NaN, with +infinity, or with nothing finite. Kind kGuard.
+class NonFiniteLogits : public core::Error {
+ public:
+  NonFiniteLogits(int64_t row_index, const std::string& found);
+  int64_t row() const { return row_; }
+
+ private:
+  int64_t row_;
 };
 
 // logits [B, V], any floating type and device (computed in float32 on the host), rows contiguous. keys [B].
@@ -38,8 +53,9 @@ struct Draws {
 // descending order whose sum reaches top_p stays (at least one token; nucleus sampling, Holtzman et al. 2020,
 // section 3.1). Equal logits are ordered by id, lower first, so that the kept set is unique. The token is
 // drawn by inverting the cumulative distribution of the kept tokens in ascending order of id with the uniform
-// number of the key. Errors: kGuard when a row holds NaN or +infinity or nothing finite (the row is named);
-// kInternal for wrong shapes or options.
+// number of the key.
+//
+// Errors: NonFiniteLogits; kInternal for wrong shapes or options.
 Draws sample_rows(const at::Tensor& logits, const SamplerOptions& options,
                   const std::vector<core::rng::Key>& keys);
 

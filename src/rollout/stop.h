@@ -2,8 +2,8 @@
 //
 //   rollout::StopRules rules({eos_id}, {"\n\nQuestion:"});
 //   rollout::StopState state;
-//   if (auto why = rules.push(state, token, tokenizer.token_bytes(token))) ...;   // state.text is the
-//   response so far
+//   if (auto why = rules.push(state, token, tokenizer.token_bytes(token))) ...;
+//   print(state.text);   // the response so far
 //
 // Stop strings are matched on the decoded bytes, across token borders. The text is cut before the match;
 // tokens are the caller's and stay.
