@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "kernels/decode_attention.h"
+
 namespace pan::model {
 namespace {
 
@@ -19,6 +21,28 @@ at::Tensor one_sequence(const at::Tensor& q, const at::Tensor& k, const at::Tens
       by_key_head(q, num_kv_heads, group), by_key_head(k, num_kv_heads, group),
       by_key_head(v, num_kv_heads, group), std::nullopt, 0.0, /*is_causal=*/true, scale);  // [Hkv, G, T, D]
   return out.permute({2, 0, 1, 3}).reshape({q.size(0), q.size(1) * q.size(2)});            // [T, H D]
+}
+
+// Row by row through ATen: for float64, which the kernel does not know.
+at::Tensor cached_attention_plain(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,
+                                  const std::vector<int64_t>& slots, const std::vector<int64_t>& lengths,
+                                  double scale) {
+  const int64_t num_kv_heads = keys.size(1), group = q.size(1) / num_kv_heads;
+  std::vector<at::Tensor> rows;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const auto expand = [&](const at::Tensor& cache) {
+      return cache.select(0, slots[i])
+          .narrow(1, 0, lengths[i])
+          .unsqueeze(1)
+          .expand({num_kv_heads, group, lengths[i], cache.size(3)});
+    };
+    const at::Tensor query =
+        q.select(0, static_cast<int64_t>(i)).unflatten(0, {num_kv_heads, group}).unsqueeze(2);
+    rows.push_back(
+        at::scaled_dot_product_attention(query, expand(keys), expand(values), std::nullopt, 0.0, false, scale)
+            .flatten());
+  }
+  return at::stack(rows);
 }
 
 }  // namespace
@@ -40,23 +64,10 @@ at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::
 at::Tensor cached_attention(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,
                             const std::vector<int64_t>& slots, const std::vector<int64_t>& lengths,
                             double scale) {
-  const int64_t num_kv_heads = keys.size(1), group = q.size(1) / num_kv_heads;
-  at::Tensor out = at::empty({q.size(0), q.size(1) * q.size(2)}, q.options());
-  for (size_t i = 0; i < slots.size(); ++i) {
-    const auto row = static_cast<int64_t>(i);
-    const auto expand = [&](const at::Tensor& cache) {
-      return cache.select(0, slots[i])
-          .narrow(1, 0, lengths[i])
-          .unsqueeze(1)
-          .expand({num_kv_heads, group, lengths[i], cache.size(3)});
-    };
-    const at::Tensor query =
-        q.select(0, row).unflatten(0, {num_kv_heads, group}).unsqueeze(2);  // [Hkv, G, 1, D]
-    out.select(0, row).copy_(
-        at::scaled_dot_product_attention(query, expand(keys), expand(values), std::nullopt, 0.0, false, scale)
-            .reshape({-1}));
-  }
-  return out;
+  if (q.scalar_type() == at::kDouble) return cached_attention_plain(q, keys, values, slots, lengths, scale);
+  at::Tensor out = at::empty(q.sizes(), q.options());
+  kernels::decode_attention(q, keys, values, slots, lengths, scale, out);
+  return out.flatten(1);
 }
 
 }  // namespace pan::model

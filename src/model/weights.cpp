@@ -167,31 +167,60 @@ Weights allocate_weights(const Arch& arch, const DecoderOptions& options) {
   return weights;
 }
 
+namespace {
+
+// Calls visit(name, tensor) for every parameter an architecture may have, defined or not, in the order of the
+// forward.
+template <class W, class Visit>
+void visit_parameters(W& weights, const Visit& visit) {
+  visit("embedding.weight", weights.embedding);
+  for (size_t i = 0; i < weights.layers.size(); ++i) {
+    auto& layer = weights.layers[i];
+    const std::string prefix = "layers." + std::to_string(i) + ".";
+    visit(prefix + "input_norm.weight", layer.input_norm);
+    visit(prefix + "qkv.weight", layer.qkv);
+    visit(prefix + "qkv.bias", layer.qkv_bias);
+    visit(prefix + "q_norm.weight", layer.q_norm);
+    visit(prefix + "k_norm.weight", layer.k_norm);
+    visit(prefix + "output.weight", layer.output);
+    visit(prefix + "output.bias", layer.output_bias);
+    visit(prefix + "post_norm.weight", layer.post_norm);
+    visit(prefix + "gate_up.weight", layer.gate_up);
+    visit(prefix + "gate_up.bias", layer.gate_up_bias);
+    visit(prefix + "down.weight", layer.down);
+    visit(prefix + "down.bias", layer.down_bias);
+  }
+  visit("norm.weight", weights.norm);
+  visit("head.weight", weights.head);
+}
+
+}  // namespace
+
 NamedTensors internal_parameters(const Weights& weights) {
   NamedTensors out;
-  const auto add = [&](const std::string& name, const at::Tensor& tensor) {
+  visit_parameters(weights, [&](const std::string& name, const at::Tensor& tensor) {
     if (tensor.defined()) out.emplace_back(name, tensor);
-  };
-  add("embedding.weight", weights.embedding);
-  for (size_t i = 0; i < weights.layers.size(); ++i) {
-    const LayerWeights& layer = weights.layers[i];
-    const std::string prefix = "layers." + std::to_string(i) + ".";
-    add(prefix + "input_norm.weight", layer.input_norm);
-    add(prefix + "qkv.weight", layer.qkv);
-    add(prefix + "qkv.bias", layer.qkv_bias);
-    add(prefix + "q_norm.weight", layer.q_norm);
-    add(prefix + "k_norm.weight", layer.k_norm);
-    add(prefix + "output.weight", layer.output);
-    add(prefix + "output.bias", layer.output_bias);
-    add(prefix + "post_norm.weight", layer.post_norm);
-    add(prefix + "gate_up.weight", layer.gate_up);
-    add(prefix + "gate_up.bias", layer.gate_up_bias);
-    add(prefix + "down.weight", layer.down);
-    add(prefix + "down.bias", layer.down_bias);
-  }
-  add("norm.weight", weights.norm);
-  add("head.weight", weights.head);
+  });
   return out;
+}
+
+Weights weights_of(const Arch& arch, const NamedTensors& parameters, const NamedTensors& replacements) {
+  std::map<std::string, at::Tensor> by_name(parameters.begin(), parameters.end());
+  for (const auto& [name, tensor] : replacements) {
+    const auto found = by_name.find(name);
+    PAN_CHECK(found != by_name.end() && found->second.sizes() == tensor.sizes(), kInternal,
+              "a value is given for a parameter that the model does not have in that shape")
+        .pointer(name)
+        .got(shape_text(tensor.sizes()));
+    found->second = tensor;
+  }
+  Weights weights;
+  weights.layers.resize(static_cast<size_t>(arch.num_layers));
+  visit_parameters(weights, [&](const std::string& name, at::Tensor& tensor) {
+    const auto found = by_name.find(name);
+    if (found != by_name.end()) tensor = found->second;
+  });
+  return weights;
 }
 
 NamedTensors hugging_face_tensors(const Arch& arch, const Weights& weights) {

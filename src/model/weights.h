@@ -35,6 +35,10 @@ Weights allocate_weights(const Arch& arch, const DecoderOptions& options);
 // Each parameter once, by internal name, in the order of the forward.
 NamedTensors internal_parameters(const Weights& weights);
 
+// The inverse of internal_parameters: `parameters` by name, those of `replacements` taken instead where
+// given. Errors: kInternal for a replacement of an unknown name or another shape.
+Weights weights_of(const Arch& arch, const NamedTensors& parameters, const NamedTensors& replacements);
+
 // The same memory under Hugging Face names; parts of fused tensors are views.
 NamedTensors hugging_face_tensors(const Arch& arch, const Weights& weights);
 

@@ -1,0 +1,214 @@
+// Forward, gradients and cache against what transformers computed
+// (tests/fixtures/model/make_model_fixtures.py).
+#include "model/decoder.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "model/safetensors.h"
+#include "support/support.h"
+
+namespace pan::model {
+namespace {
+
+using pan::testing::fixture;
+
+struct Case {
+  const char* folder;
+  bool has_gradients;
+};
+const Case kCases[] = {{"llama3_tied", true},   {"llama_biases", true}, {"qwen2", true},
+                       {"qwen3", true},         {"llama_bf16", false},  {"qwen2_f16", false},
+                       {"llama3_sharded", true}};
+
+std::string folder_of(const Case& c) { return fixture(std::string("model/") + c.folder); }
+
+std::map<std::string, at::Tensor> expected_of(const std::string& folder) {
+  std::map<std::string, at::Tensor> tensors;
+  for (auto& [name, tensor] : read_safetensors(folder + "/expected.safetensors")) tensors[name] = tensor;
+  return tensors;
+}
+
+std::vector<std::vector<int64_t>> rows_of(const at::Tensor& tokens) {
+  std::vector<std::vector<int64_t>> rows;
+  for (int64_t i = 0; i < tokens.size(0); ++i) {
+    const int64_t* data = tokens.const_data_ptr<int64_t>() + i * tokens.size(1);
+    rows.emplace_back(data, data + tokens.size(1));
+  }
+  return rows;
+}
+
+double max_difference(const at::Tensor& a, const at::Tensor& b) {
+  EXPECT_EQ(a.sizes(), b.sizes());
+  return (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>();
+}
+
+// Mean negative log-likelihood of the next tokens of two sequences of the same length.
+at::Tensor next_token_loss(const Decoder& decoder, const at::Tensor& tokens) {
+  const at::Tensor logits =
+      at::linear(decoder.hidden(pack(rows_of(tokens), at::kCPU)), decoder.output_weight());
+  const at::Tensor by_row = logits.view({tokens.size(0), tokens.size(1), -1});
+  const int64_t rows = tokens.size(0), last = tokens.size(1) - 1;
+  return at::cross_entropy_loss(by_row.narrow(1, 0, last).reshape({rows * last, -1}),
+                                tokens.narrow(1, 1, last).reshape({-1}));
+}
+
+class Model : public ::testing::TestWithParam<Case> {};
+INSTANTIATE_TEST_SUITE_P(All, Model, ::testing::ValuesIn(kCases),
+                         [](const auto& c) { return std::string(c.param.folder); });
+
+TEST_P(Model, LogitsMatchTransformers) {
+  const std::string folder = folder_of(GetParam());
+  auto expected = expected_of(folder);
+  const auto decoder = load_decoder(folder, {});
+  const at::Tensor hidden = decoder->hidden(pack(rows_of(expected["tokens"]), at::kCPU));
+  const at::Tensor logits = output_logits(*decoder, hidden).view(expected["logits"].sizes());
+  EXPECT_GT(expected["logits"].abs().max().item<double>(), 1.0);
+  EXPECT_LT(max_difference(logits, expected["logits"]), 2e-4);
+}
+
+TEST_P(Model, TapHandsOverRotatedQueriesAndKeysAndChangesNothing) {
+  const std::string folder = folder_of(GetParam());
+  auto expected = expected_of(folder);
+  const auto decoder = load_decoder(folder, {});
+  const Batch batch = pack(rows_of(expected["tokens"]), at::kCPU);
+  std::vector<kernels::LayerQk> seen;
+  AttentionTap tap;
+  tap.layers = {1, 2};
+  tap.on_layer = [&](const kernels::LayerQk& layer) { seen.push_back(layer); };
+  for (auto& [name, parameter] : decoder->parameters()) parameter.set_requires_grad(true);
+  const at::Tensor with_tap = decoder->hidden(batch, &tap), without = decoder->hidden(batch);
+  EXPECT_TRUE(at::equal(with_tap, without));
+
+  ASSERT_EQ(seen.size(), 2u);
+  EXPECT_EQ(seen[0].layer, 1);
+  EXPECT_EQ(seen[1].layer, 2);
+  EXPECT_FALSE(seen[0].q.requires_grad());
+  const int64_t length = expected["q"].size(0);
+  const at::Tensor q = seen[0].q.narrow(0, 0, length), k = seen[0].k.narrow(0, 0, length);
+  EXPECT_LT(max_difference(q, expected["q"]), 1e-4);
+  EXPECT_LT(max_difference(k, expected["k"]), 1e-4);
+
+  // The attention map that the handed over tensors and scale imply is the eager map of that layer.
+  const int64_t group = q.size(1) / k.size(1);
+  const at::Tensor scores =
+      at::matmul(q.transpose(0, 1), k.repeat_interleave(group, 1).permute({1, 2, 0})) * seen[0].scale;
+  const at::Tensor hidden_keys = at::ones({length, length}, at::kBool).triu(1);
+  EXPECT_LT(
+      max_difference(at::softmax(scores.masked_fill(hidden_keys, -INFINITY), -1), expected["attention"]),
+      1e-4);
+}
+
+TEST_P(Model, GradientsMatchTransformers) {
+  if (!GetParam().has_gradients) return;  // half precision weights: transformers' gradients are not stored
+  const std::string folder = folder_of(GetParam());
+  auto expected = expected_of(folder);
+  const auto decoder = load_decoder(folder, {});
+  NamedTensors parameters = decoder->parameters();
+  for (auto& [name, parameter] : parameters) parameter.set_requires_grad(true);
+  const at::Tensor loss = next_token_loss(*decoder, expected["tokens"]);
+  EXPECT_NEAR(loss.item<double>(), expected["loss"].item<double>(), 1e-4);
+  loss.backward();
+
+  // Gradients under Hugging Face names: put each into its parameter's place and look at the exported views.
+  c10::NoGradGuard no_grad;
+  for (auto& [name, parameter] : parameters) {
+    ASSERT_TRUE(parameter.grad().defined()) << name;
+    parameter.copy_(parameter.grad());
+  }
+  size_t compared = 0;
+  for (const auto& [name, gradient] : decoder->export_tensors()) {
+    ASSERT_EQ(expected.count("gradient." + name), 1u) << name;
+    const double norm = expected["gradient_norm." + name].item<double>();
+    EXPECT_NEAR(gradient.norm().item<double>(), norm, 1e-4 * norm + 1e-6) << name;
+    const at::Tensor slice = expected["gradient." + name];
+    EXPECT_LT(max_difference(gradient.flatten().narrow(0, 0, slice.size(0)), slice), 1e-4 * norm + 1e-6)
+        << name;
+    ++compared;
+  }
+  EXPECT_GT(compared, 20u);
+}
+
+TEST_P(Model, GradientsMatchFiniteDifferencesInFloat64) {
+  const std::string folder = folder_of(GetParam());
+  auto expected = expected_of(folder);
+  const auto decoder = load_decoder(folder, {at::kDouble, at::kCPU});
+  NamedTensors parameters = decoder->parameters();
+  for (auto& [name, parameter] : parameters) parameter.set_requires_grad(true);
+  next_token_loss(*decoder, expected["tokens"]).backward();
+  c10::NoGradGuard no_grad;
+  for (auto& [name, parameter] : parameters) {
+    // The directional derivative along a fixed, dense direction.
+    const at::Tensor direction =
+        at::arange(parameter.numel(), at::kDouble).mul(0.7).add(0.3).sin().view(parameter.sizes());
+    const double analytic = (parameter.grad() * direction).sum().item<double>();
+    const double step = 3e-6;
+    const auto loss_at = [&](double distance) {
+      parameter.add_(direction, distance);
+      const double loss = next_token_loss(*decoder, expected["tokens"]).item<double>();
+      parameter.sub_(direction, distance);
+      return loss;
+    };
+    const double numeric = (loss_at(step) - loss_at(-step)) / (2 * step);
+    EXPECT_NEAR(analytic, numeric, 1e-6 * std::abs(numeric) + 1e-7) << name;
+  }
+}
+
+TEST_P(Model, CacheStepsEqualTheFullForward) {
+  const std::string folder = folder_of(GetParam());
+  auto expected = expected_of(folder);
+  const auto decoder = load_decoder(folder, {});
+  const auto rows = rows_of(expected["tokens"]);
+  const int64_t length = expected["tokens"].size(1);
+  const at::Tensor full = decoder->hidden(pack(rows, at::kCPU)).view({2, length, -1});
+
+  // Different prompt lengths, slots out of order, one slot unused; row 0 joins later than row 1.
+  const std::vector<int64_t> prompts = {6, 9}, slots = {2, 0};
+  KvCache cache(decoder->arch(), 3, length, at::kFloat, at::kCPU);
+  const at::Tensor last = decoder->prefill(
+      pack({{rows[0].begin(), rows[0].begin() + 6}, {rows[1].begin(), rows[1].begin() + 9}}, at::kCPU), cache,
+      slots);
+  for (int64_t i = 0; i < 2; ++i)
+    EXPECT_LT(max_difference(last[i], full[i][prompts[static_cast<size_t>(i)] - 1]), 1e-4);
+  for (int64_t step = 0; step < length - 9; ++step) {
+    const at::Tensor tokens = at::tensor(
+        std::vector<int64_t>{rows[0][static_cast<size_t>(6 + step)], rows[1][static_cast<size_t>(9 + step)]});
+    const at::Tensor hidden = decoder->decode(tokens, cache, slots);
+    EXPECT_EQ(cache.length(2), 7 + step);
+    EXPECT_LT(max_difference(hidden[0], full[0][6 + step]), 1e-4) << step;
+    EXPECT_LT(max_difference(hidden[1], full[1][9 + step]), 1e-4) << step;
+  }
+}
+
+TEST_P(Model, PackingAndOrderChangeNothing) {
+  const std::string folder = folder_of(GetParam());
+  auto expected = expected_of(folder);
+  const auto decoder = load_decoder(folder, {});
+  const auto rows = rows_of(expected["tokens"]);
+  const std::vector<int64_t> a = rows[0], b(rows[1].begin(), rows[1].begin() + 5), c = {7};
+  const at::Tensor together = decoder->hidden(pack({b, c, a}, at::kCPU));
+  EXPECT_LT(max_difference(together.narrow(0, 0, 5), decoder->hidden(pack({b}, at::kCPU))), 2e-5);
+  EXPECT_LT(max_difference(together.narrow(0, 5, 1), decoder->hidden(pack({c}, at::kCPU))), 2e-5);
+  EXPECT_LT(max_difference(together.narrow(0, 6, 17), decoder->hidden(pack({a}, at::kCPU))), 2e-5);
+}
+
+TEST_P(Model, SavedFolderLoadsToTheSameBits) {
+  const std::string folder = folder_of(GetParam());
+  const auto decoder = load_decoder(folder, {});
+  const pan::testing::TempFolder out;
+  save_decoder(out.path(), *decoder, at::kFloat);
+  const auto again = load_decoder(out.path(), {});
+  const NamedTensors a = decoder->parameters(), b = again->parameters();
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    EXPECT_EQ(a[i].first, b[i].first);
+    EXPECT_TRUE(at::equal(a[i].second, b[i].second)) << a[i].first;
+  }
+}
+
+}  // namespace
+}  // namespace pan::model
