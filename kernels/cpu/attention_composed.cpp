@@ -27,9 +27,9 @@ at::Tensor entropy_of(const at::Tensor& logp) { return -(logp.exp() * logp).nan_
 
 }  // namespace
 
-RowStats row_stats(const at::Tensor& q, const at::Tensor& k, const std::vector<int64_t>& cu,
+RowStats row_stats_composed(const at::Tensor& q, const at::Tensor& k, const std::vector<int64_t>& cu,
                    const RowStatsOptions& o) {
-  const auto shape = {q.size(1), q.size(0)};
+  const std::vector<int64_t> shape = {q.size(1), q.size(0)};
   RowStats out;
   auto make = [&](bool wanted) { return wanted ? at::zeros(shape, at::kFloat) : at::Tensor(); };
   out.lse = make(o.select.lse), out.lse_ns = make(o.select.lse);

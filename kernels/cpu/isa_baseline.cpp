@@ -1,0 +1,12 @@
+// The hot loops for baseline; flags in kernels/CMakeLists.txt.
+#define PAN_HOT_NAMESPACE hot_baseline_code
+#include "kernels/cpu/simd.h"
+// clang-format off
+#include "kernels/cpu/hot_gemm.inl"
+#include "kernels/cpu/hot_row_stats.inl"
+#include "kernels/cpu/isa_table.inl"
+// clang-format on
+
+namespace pan::kernels::cpu {
+const HotKernels& hot_baseline() { return hot_baseline_code::kTable; }
+}  // namespace pan::kernels::cpu

@@ -1,0 +1,39 @@
+// Independent tasks over threads, with scratch memory of their own.
+#pragma once
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+namespace pan::kernels::cpu {
+
+struct FreeDeleter {
+  void operator()(void* p) const { std::free(p); }
+};
+
+// 64-byte aligned, not initialised.
+inline std::unique_ptr<void, FreeDeleter> aligned_scratch(size_t bytes) {
+  void* p = std::aligned_alloc(64, (std::max<size_t>(bytes, 1) + 63) / 64 * 64);
+  if (p == nullptr) throw std::bad_alloc();
+  return std::unique_ptr<void, FreeDeleter>(p);
+}
+
+// run(task, scratch) for every task of [0, count), each exactly once. Threads take the next task when they are done with one, so tasks may
+// differ in length; a task must write only what is its own.
+template <class Run>
+void run_tasks(int64_t count, size_t scratch_bytes, Run run) {
+  std::atomic<int64_t> next{0};
+  const int64_t num_threads = std::min<int64_t>(count, at::get_num_threads());
+  at::parallel_for(0, num_threads, 1, [&](int64_t, int64_t) {
+    const auto scratch = aligned_scratch(scratch_bytes);
+    for (int64_t task = next++; task < count; task = next++) run(task, scratch.get());
+  });
+}
+
+}  // namespace pan::kernels::cpu
