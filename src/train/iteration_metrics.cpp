@@ -1,0 +1,132 @@
+#include "train/iteration_metrics.h"
+
+#include <cmath>
+#include <limits>
+
+#include "core/memory.h"
+#include "metrics/metric.h"
+
+namespace pan::train {
+namespace {
+
+constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+
+double deviation(const std::vector<double>& x) {
+  metrics::MetricSet set;
+  set.spread("x", x);
+  return set.values().at("x");
+}
+
+double mean(const std::vector<double>& x) {
+  double sum = 0;
+  for (double v : x) sum += v;
+  return x.empty() ? std::numeric_limits<double>::quiet_NaN() : sum / static_cast<double>(x.size());
+}
+
+void reward_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m) {
+  std::map<std::string, std::vector<double>> terms;
+  double correct = 0, unanswered = 0;
+  for (const tasks::Verdict& v : it.verdicts) {
+    correct += v.correct;
+    unanswered += !v.answered;
+    for (const auto& [name, value] : v.terms) terms[name].push_back(value);
+  }
+  const auto n = static_cast<double>(it.verdicts.size());
+  m.three("critic/score", it.task_rewards);
+  for (const auto& [name, values] : terms) {
+    m.last("reward/" + name + "/mean", mean(values));
+    m.last("reward/" + name + "/std", deviation(values));
+  }
+  m.mean("reward/accuracy", correct, n);
+  m.mean("reward/no_answer_rate", unanswered, n);
+  const auto group_size = static_cast<size_t>(s.config.train.samples_per_prompt);
+  std::vector<double> group_deviation;
+  double flat_groups = 0;
+  for (size_t i = 0; i + group_size <= it.task_rewards.size(); i += group_size) {
+    const auto begin = it.task_rewards.begin() + static_cast<std::ptrdiff_t>(i);
+    group_deviation.push_back(deviation({begin, begin + static_cast<std::ptrdiff_t>(group_size)}));
+    flat_groups += group_deviation.back() < 1e-12;
+  }
+  m.last("reward/group_std/mean", mean(group_deviation));
+  m.mean("reward/zero_std_share", flat_groups, static_cast<double>(group_deviation.size()));
+  double total = 0;
+  for (size_t i = 0; i < it.task_rewards.size(); ++i)
+    total += it.task_rewards[i] + (it.rhythm_rewards.sequences.empty() ? 0.0 : it.rhythm_rewards.sequences[i].total);
+  m.mean("reward/total/mean", total, n);
+}
+
+void length_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m) {
+  std::vector<double> prompts, responses;
+  double truncated = 0, stop_string = 0, end_of_text = 0, cut_mass = 0;
+  for (size_t i = 0; i < it.samples.size(); ++i) {
+    prompts.push_back(static_cast<double>(it.sequences[i].prompt_length));
+    responses.push_back(static_cast<double>(it.sequences[i].response_length()));
+    truncated += it.samples[i].finish == rollout::FinishReason::kLength;
+    stop_string += it.samples[i].finish == rollout::FinishReason::kStopString;
+    end_of_text += it.samples[i].finish == rollout::FinishReason::kEndOfText;
+    cut_mass += it.samples[i].cut_mass;
+  }
+  const auto n = static_cast<double>(it.samples.size());
+  m.three("prompt_length", prompts);
+  m.three("response_length", responses);
+  m.mean("response_length/clip_ratio", truncated, n);
+  m.mean("response/stop_string_ratio", stop_string, n);
+  m.mean("response/end_of_text_ratio", end_of_text, n);
+  m.mean("rollout/cut_mass_mean", cut_mass, n);
+  m.last("prompts/skipped", static_cast<double>(s.prompts->num_skipped()));
+}
+
+void rhythm_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m) {
+  if (it.rhythm.empty()) return;
+  double waad = 0, num_waad = 0, fai = 0, num_fai = 0;
+  for (const rhythm::SequenceRhythm& r : it.rhythm)
+    for (int64_t t = r.prompt_length; t < r.num_tokens; ++t) {
+      const double w = r.waad[static_cast<size_t>(t)], f = r.fai[static_cast<size_t>(t)];
+      if (std::isfinite(w)) waad += w, ++num_waad;
+      if (std::isfinite(f)) fai += f, ++num_fai;
+    }
+  m.mean("rhythm/waad_mean", waad, num_waad);
+  m.mean("rhythm/fai_mean", fai, num_fai);
+  m.last("rhythm/sigma/entropy", s.state.moments.entropy.sigma());
+  m.last("rhythm/sigma/concentration", s.state.moments.concentration.sigma());
+  m.last("rhythm/groups/overlap_local", s.state.groups.local_overlap);
+  m.last("rhythm/groups/overlap_global", s.state.groups.global_overlap);
+  m.last("rhythm/groups/refreshed", s.state.groups_iteration == it.index ? 1 : 0);
+}
+
+void time_metrics(const Iteration& it, metrics::MetricSet& m) {
+  double step = 0, prompt_tokens = 0, response_tokens = 0;
+  for (const auto& [phase, seconds] : it.seconds) {
+    m.last("timing_s/" + phase, seconds);
+    step += seconds;
+  }
+  for (const rl::TrainSequence& sequence : it.sequences) {
+    prompt_tokens += static_cast<double>(sequence.prompt_length);
+    response_tokens += static_cast<double>(sequence.response_length());
+  }
+  for (const auto& [phase, seconds] : it.seconds)
+    m.last("timing_per_token_ms/" + phase, 1e3 * seconds / (phase == "gen" ? response_tokens : prompt_tokens + response_tokens));
+  m.last("timing_s/step", step);
+  m.last("perf/time_per_step", step);
+  m.last("perf/total_num_tokens", prompt_tokens + response_tokens);
+  m.last("perf/throughput", (prompt_tokens + response_tokens) / step);
+  m.last("perf/gen_throughput", response_tokens / it.seconds.at("gen"));
+  m.last("perf/cpu_memory_used_gb", static_cast<double>(core::resident_bytes()) / kGiB);
+  m.last("perf/cpu_memory_peak_gb", static_cast<double>(core::peak_resident_bytes()) / kGiB);
+}
+
+}  // namespace
+
+void collect_metrics(const Session& s, Iteration& it) {
+  metrics::MetricSet m;
+  reward_metrics(s, it, m);
+  length_metrics(s, it, m);
+  rhythm_metrics(s, it, m);
+  m.put(rl::sampler_mismatch(it.sequences, it.scored));
+  time_metrics(it, m);
+  m.last("training/global_step", static_cast<double>(it.index + 1));
+  m.last("training/num_sequences", static_cast<double>(it.sequences.size()));
+  for (const auto& [key, value] : m.values()) it.metrics.emplace(key, value);
+}
+
+}  // namespace pan::train

@@ -1,0 +1,57 @@
+#include "train/prompts.h"
+
+#include <numeric>
+#include <utility>
+
+#include "core/error.h"
+#include "core/rng.h"
+
+namespace pan::train {
+
+PromptSource::PromptSource(const tasks::Task& task, EncodePrompt encode, PromptOptions options)
+    : task_(task), encode_(std::move(encode)), options_(options), size_(task.size(tasks::Split::kTrain)) {
+  PAN_CHECK(size_ != 0, kData, "the training split of task " + task.name() + " is empty").pointer("/task");
+}
+
+int64_t PromptSource::index_at(int64_t position) {
+  if (size_ < 0) return position;
+  const int64_t epoch = position / size_;
+  if (epoch != epoch_) {
+    order_.resize(static_cast<size_t>(size_));
+    std::iota(order_.begin(), order_.end(), int64_t{0});
+
+    core::rng::Stream stream({options_.seed, core::rng::Purpose::kShuffle, static_cast<uint64_t>(epoch), 0});
+    stream.shuffle(order_);
+    epoch_ = epoch;
+  }
+  return order_[static_cast<size_t>(position % size_)];
+}
+
+std::vector<Prompt> PromptSource::next(int64_t n) {
+  std::vector<Prompt> prompts;
+  int64_t skipped_in_a_row = 0;
+  while (static_cast<int64_t>(prompts.size()) < n) {
+    Prompt prompt;
+    prompt.problem = task_.problem(tasks::Split::kTrain, index_at(position_++));
+    prompt.tokens = encode_(prompt.problem);
+    const auto length = static_cast<int64_t>(prompt.tokens.size());
+    if (length <= options_.max_prompt_tokens) {
+      skipped_in_a_row = 0;
+      prompts.push_back(std::move(prompt));
+      continue;
+    }
+    PAN_CHECK(options_.overlong == OverlongPrompts::kSkip, kData, "a prompt is too long")
+        .where(prompt.problem.id)
+        .expected("at most train.max_prompt_tokens = " + std::to_string(options_.max_prompt_tokens) + " tokens")
+        .got(std::to_string(length))
+        .remedy("Raise train.max_prompt_tokens, or set train.overlong_prompts to skip");
+    ++num_skipped_;
+    ++skipped_in_a_row;
+    PAN_CHECK(skipped_in_a_row < (size_ < 0 ? 10000 : size_), kData, "every prompt of the task is too long")
+        .expected("at most train.max_prompt_tokens = " + std::to_string(options_.max_prompt_tokens) + " tokens")
+        .remedy("Raise train.max_prompt_tokens");
+  }
+  return prompts;
+}
+
+}  // namespace pan::train

@@ -1,0 +1,69 @@
+#include "train/run_dir.h"
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+
+namespace pan::train {
+namespace {
+
+constexpr char kReadme[] = R"(# A pan-ppo run
+
+| file | what it holds |
+|---|---|
+| `config.json` | the resolved configuration, every key |
+| `metrics.jsonl` | one JSON line per iteration and per evaluation |
+| `rollouts.jsonl` | sampled answers with their rewards by term and step |
+| `log.txt` | what the terminal showed |
+| `tensorboard/` | the same metrics as event files (`tensorboard --logdir .`) |
+| `eval/` | results and samples of each evaluation |
+| `checkpoints/step_NNNNNN/` | `policy/` and `critic/` are Hugging Face folders; the rest is what a resume needs. A folder without `manifest.json` is incomplete and ignored |
+| `checkpoints/latest`, `checkpoints/best` | links to the newest and the best checkpoint |
+
+Go on with it: `pan-ppo resume THIS_FOLDER`. Evaluate it: `pan-ppo eval --model THIS_FOLDER --output DIR`.
+)";
+
+}  // namespace
+
+RunDir::RunDir(std::string path) : path_(std::move(path)) {
+  while (path_.size() > 1 && path_.back() == '/') path_.pop_back();
+}
+
+std::string RunDir::eval_folder(int64_t iteration) const {
+  char name[32];
+  std::snprintf(name, sizeof name, "/eval/step_%06lld", static_cast<long long>(iteration));
+  return path_ + name;
+}
+
+bool RunDir::is_run(const std::string& path) { return core::exists(path + "/config.json") && core::is_folder(path + "/checkpoints"); }
+
+RunDir RunDir::create(const std::string& path, const core::Json& config) {
+  RunDir dir(path);
+  PAN_CHECK(!core::exists(dir.path_) || (core::is_folder(dir.path_) && core::list_folder(dir.path_).empty()), kConfig,
+            is_run(dir.path_) ? "the run folder holds a run already" : "the run folder is not empty")
+      .where(dir.path_)
+      .remedy("Choose another --run-dir, or go on with that run: pan-ppo resume " + dir.path_ +
+              " (train --auto-resume does whichever fits)");
+  core::disk().make_folders(dir.checkpoints());
+  dir.lock_ = std::make_unique<core::FolderLock>(dir.path_ + "/.lock");
+  core::write_file_atomic(core::disk(), dir.path_ + "/README.md", kReadme);
+  dir.write_config(config);
+  return dir;
+}
+
+RunDir RunDir::open(const std::string& path) {
+  RunDir dir(path);
+  PAN_CHECK(is_run(dir.path_), kData, "this is not a run folder")
+      .where(dir.path_)
+      .expected("config.json and checkpoints/")
+      .remedy("Give the folder that `pan-ppo train` made (--run-dir)");
+  dir.lock_ = std::make_unique<core::FolderLock>(dir.path_ + "/.lock");
+  return dir;
+}
+
+void RunDir::write_config(const core::Json& config) const {
+  core::write_file_atomic(core::disk(), config_path(), core::dump_json(config, 2) + "\n");
+}
+
+}  // namespace pan::train

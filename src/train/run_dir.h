@@ -1,0 +1,43 @@
+// The folder of a run: what is where, who may write into it.
+//
+//   RunDir dir = RunDir::create("runs/a", resolved_config);   // refuses a folder that holds a run
+//   RunDir dir = RunDir::open("runs/a");                       // to go on with it
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "core/file.h"
+#include "core/json.h"
+
+namespace pan::train {
+
+class RunDir {
+ public:
+  // Makes the folder with config.json and README.md and locks it. Errors: kConfig when it holds a run already (with the
+  // commands to resume it or to name another one) or another process uses it; kIo.
+  static RunDir create(const std::string& path, const core::Json& config);
+  // Locks an existing run. Errors: kData when it is not a run folder; kConfig when another process uses it.
+  static RunDir open(const std::string& path);
+  static bool is_run(const std::string& path);
+
+  const std::string& path() const { return path_; }
+  std::string config_path() const { return path_ + "/config.json"; }
+  std::string metrics_path() const { return path_ + "/metrics.jsonl"; }
+  std::string rollouts_path() const { return path_ + "/rollouts.jsonl"; }
+  std::string log_path() const { return path_ + "/log.txt"; }
+  std::string tensorboard_folder() const { return path_ + "/tensorboard"; }
+  std::string checkpoints() const { return path_ + "/checkpoints"; }
+  std::string eval_folder(int64_t iteration) const;
+
+  // Replaces config.json (a resume with --allow-change).
+  void write_config(const core::Json& config) const;
+
+ private:
+  explicit RunDir(std::string path);
+  std::string path_;
+  std::unique_ptr<core::FolderLock> lock_;
+};
+
+}  // namespace pan::train

@@ -1,0 +1,215 @@
+#include "train/stages.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <utility>
+
+#include "core/error.h"
+#include "rhythm/credit.h"
+#include "rhythm/text.h"
+#include "rl/advantage.h"
+
+namespace pan::train {
+namespace {
+
+class Stopwatch {
+ public:
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+int64_t sample_id(const Session& s, int64_t iteration, size_t index) {
+  return iteration * s.config.sequences_per_iteration() + static_cast<int64_t>(index);
+}
+
+rhythm::SequenceText text_of(const tokenizer::Tokenizer& tokenizer, const rl::TrainSequence& sequence) {
+  rhythm::SequenceText text;
+  text.prompt_length = sequence.prompt_length;
+  for (int64_t id : sequence.tokens) {
+    const bool special = tokenizer.is_special(id);
+    text.special.push_back(special ? 1 : 0);
+    text.token_bytes.push_back(special ? std::string() : tokenizer.token_bytes(id));
+  }
+  return text;
+}
+
+std::vector<int64_t> prompt_lengths(const rl::Capture& capture) {
+  std::vector<int64_t> lengths;
+  for (int64_t i : capture.sequences) lengths.push_back(capture.all[static_cast<size_t>(i)].prompt_length);
+  return lengths;
+}
+
+void stop_if_asked(const StageHooks& hooks) {
+  if (hooks.should_stop && hooks.should_stop()) throw core::Error(core::ErrorKind::kInterrupted, "stopped by a signal");
+}
+
+bool groups_are_due(const Session& s, int64_t iteration) {
+  const rhythm::RhythmConfig& c = s.config.rhythm;
+  if (!c.enabled) return false;
+  if (s.state.groups_iteration < 0) return true;
+  return c.refresh_every > 0 && iteration - s.state.groups_iteration >= c.refresh_every;
+}
+
+// One extra pass over the first calibration_sequences rollouts decides which heads are local and which global.
+void calibrate(Session& s, const Iteration& it, const rl::Scorer& scorer) {
+  const auto n = std::min(s.config.rhythm.calibration_sequences, static_cast<int64_t>(it.sequences.size()));
+  std::vector<int64_t> order(static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i) order[static_cast<size_t>(i)] = i;
+  const rl::Minibatch plan = rl::cut_micro_batches(it.sequences, order, s.config.rl.ppo.micro_batch_tokens);
+  rhythm::HeadGroupCalibrator calibrator(s.config.rhythm);
+  scorer.visit(it.sequences, plan, s.tap_layers, [&](const rl::Capture& capture) {
+    calibrator.add(capture.layers, capture.batch.cu_seqlens, prompt_lengths(capture));
+  });
+  s.state.groups = calibrator.finish();
+  s.state.groups_iteration = it.index;
+  s.state.moments.reset();
+}
+
+// Sum over sequences as [R] float64; undefined where nothing is paid, so that lambda = 0 adds nothing at all.
+at::Tensor payment_tensor(const Session& s, const Iteration& it) {
+  if (!s.config.rhythm.enabled || s.config.rhythm.lambda == 0) return {};
+  at::Tensor paid = at::zeros({it.scored.num_tokens()}, at::kDouble);
+  double* p = paid.mutable_data_ptr<double>();
+  for (size_t i = 0; i < it.sequences.size(); ++i)
+    for (const rhythm::Payment& payment : it.rhythm_rewards.sequences[i].payments)
+      p[it.scored.offsets[i] + payment.position - it.sequences[i].prompt_length] += payment.amount;
+  return paid;
+}
+
+at::Tensor credit_tensor(const Session& s, const Iteration& it) {
+  if (!s.config.rhythm.enabled || s.config.rhythm.credit == rhythm::Credit::kNone) return {};
+  at::Tensor gamma = at::ones({it.scored.num_tokens()}, at::kFloat);
+  float* g = gamma.mutable_data_ptr<float>();
+  const float* entropy = it.scored.entropy.const_data_ptr<float>();
+  for (size_t i = 0; i < it.sequences.size(); ++i) {
+    const rl::TrainSequence& sequence = it.sequences[i];
+    const auto num_tokens = static_cast<int64_t>(sequence.tokens.size());
+    rhythm::CreditInput input{.prompt_length = sequence.prompt_length,
+                              .num_tokens = num_tokens,
+                              .waad = it.rhythm[i].waad,
+                              .fai = it.rhythm[i].fai,
+                              .token_entropy = std::vector<double>(static_cast<size_t>(num_tokens), std::nan("")),
+                              .seed = static_cast<uint64_t>(s.config.seed),
+                              .sample_id = static_cast<uint64_t>(sequence.id)};
+    for (int64_t t = 0; t < sequence.response_length(); ++t)
+      input.token_entropy[static_cast<size_t>(sequence.prompt_length + t)] = entropy[it.scored.offsets[i] + t];
+    const rhythm::CreditResult credit = rhythm::shape_credit(input, s.config.rhythm);
+    for (size_t t = 0; t < credit.gamma.size(); ++t)
+      g[it.scored.offsets[i] + static_cast<int64_t>(t)] = static_cast<float>(credit.gamma[t]);
+  }
+  return gamma;
+}
+
+}  // namespace
+
+void run_rollout(Session& s, Iteration& it, const StageHooks& hooks) {
+  const Stopwatch watch;
+  it.prompts = s.prompts->next(s.config.train.prompts_per_iteration);
+  rollout::GeneratorOptions options{.seed = static_cast<uint64_t>(s.config.seed), .stop_tokens = s.stop_tokens, .sampling = s.config.rollout};
+  for (const std::string& text : s.task->stop_strings()) options.sampling.stop_strings.push_back(text);
+  rollout::Generator generator(*s.policy, *s.tokenizer, options);
+  std::vector<rollout::Request> requests;
+  const int64_t group_size = s.config.train.samples_per_prompt;
+  for (const Prompt& prompt : it.prompts)
+    for (int64_t g = 0; g < group_size; ++g)
+      requests.push_back({.sample_id = sample_id(s, it.index, requests.size()), .prompt = prompt.tokens, .name = prompt.problem.id});
+  rollout::RunHooks run_hooks;
+  run_hooks.should_stop = hooks.should_stop;
+  if (hooks.progress)
+    run_hooks.on_progress = [&](const rollout::Progress& p) {
+      hooks.progress("sampling", static_cast<double>(p.num_finished), static_cast<double>(p.num_requests));
+    };
+  it.samples = generator.run(requests, run_hooks);
+  for (size_t i = 0; i < it.samples.size(); ++i) {
+    const rollout::Sample& sample = it.samples[i];
+    it.verdicts.push_back(s.task->judge(it.prompts[i / static_cast<size_t>(group_size)].problem, sample.text));
+    it.task_rewards.push_back(it.verdicts.back().reward);
+    rl::TrainSequence sequence{.id = sample.sample_id,
+                               .group = static_cast<int64_t>(i) / group_size,
+                               .tokens = sample.prompt,
+                               .prompt_length = static_cast<int64_t>(sample.prompt.size()),
+                               .truncated = sample.finish == rollout::FinishReason::kLength,
+                               .sampler_logprobs = sample.logprobs};
+    sequence.tokens.insert(sequence.tokens.end(), sample.response.begin(), sample.response.end());
+    it.sequences.push_back(std::move(sequence));
+  }
+  it.plan = rl::plan_update(it.sequences, s.config.rl.ppo, static_cast<uint64_t>(s.config.seed), it.index);
+  it.seconds["gen"] = watch.seconds();
+}
+
+void run_scoring(Session& s, Iteration& it, const StageHooks& hooks) {
+  const Stopwatch watch;
+  rl::ScorerOptions options{.temperature = s.config.rollout.temperature};
+  options.progress = [&](int64_t done, int64_t total) {
+    if (hooks.progress) hooks.progress("scoring", static_cast<double>(done), static_cast<double>(total));
+    return !(hooks.should_stop && hooks.should_stop());
+  };
+  const rl::Scorer scorer(s.models(), options);
+  const bool tapped = s.config.rhythm.enabled;
+  if (groups_are_due(s, it.index)) calibrate(s, it, scorer);
+  stop_if_asked(hooks);
+  double rhythm_seconds = 0;
+  if (tapped) it.rhythm.resize(it.sequences.size());
+  auto visitor = [&](const rl::Capture& capture) {
+    const Stopwatch tap_watch;
+    std::vector<rhythm::SequenceText> texts;
+    for (int64_t i : capture.sequences) texts.push_back(text_of(*s.tokenizer, capture.all[static_cast<size_t>(i)]));
+    auto measured = rhythm::measure(capture.layers, capture.batch.cu_seqlens, texts, s.state.groups, s.config.rhythm);
+    for (size_t j = 0; j < measured.size(); ++j) it.rhythm[static_cast<size_t>(capture.sequences[j])] = std::move(measured[j]);
+    rhythm_seconds += tap_watch.seconds();
+  };
+  it.scored = scorer.score(it.sequences, it.plan.scoring(), tapped ? s.tap_layers : std::vector<int64_t>{}, visitor);
+  it.seconds["rhythm"] = rhythm_seconds;
+  it.seconds["score"] = watch.seconds() - rhythm_seconds;
+}
+
+void run_rhythm(Session& s, Iteration& it) {
+  if (!s.config.rhythm.enabled) return;
+  const Stopwatch watch;
+  std::vector<rhythm::Outcome> outcomes;
+  for (size_t i = 0; i < it.sequences.size(); ++i) outcomes.push_back({it.sequences[i].truncated, it.verdicts[i].correct});
+  it.rhythm_rewards = rhythm::reward_batch(it.rhythm, outcomes, s.config.rhythm, s.state.moments);
+  for (const auto& [key, value] : rhythm::metrics_of(it.rhythm_rewards.sums)) it.metrics[key] = value;
+  it.seconds["rhythm"] += watch.seconds();
+}
+
+void run_advantages(Session& s, Iteration& it) {
+  const Stopwatch watch;
+  const rl::RewardInput input{.sequences = it.sequences,
+                              .scored = it.scored,
+                              .task_reward = it.task_rewards,
+                              .rhythm = payment_tensor(s, it),
+                              .credit = credit_tensor(s, it)};
+  it.advantages = rl::compute_advantages(input, s.config.rl, s.kl->value(), s.config.rollout.max_new_tokens);
+  it.metrics.insert(it.advantages.metrics.begin(), it.advantages.metrics.end());
+  it.metrics["actor/kl_coef"] = s.kl->value();
+  it.seconds["adv"] = watch.seconds();
+}
+
+bool run_update(Session& s, Iteration& it, const StageHooks& hooks) {
+  const Stopwatch watch;
+  (void)hooks;
+  const rl::UpdateResult result = s.updater->update({.sequences = it.sequences,
+                                                     .scored = it.scored,
+                                                     .advantages = it.advantages,
+                                                     .plan = it.plan,
+                                                     .iteration = it.index,
+                                                     .kl_coefficient = s.kl->value()});
+  if (result.interrupted) return false;
+  PAN_CHECK(!result.bad, kGuard,
+            std::to_string(s.config.train.max_bad_steps) + " optimizer steps in a row had a non-finite loss or gradient")
+      .pointer(result.first_bad)
+      .remedy("The last checkpoint is untouched. Lower optimizer.lr or ppo.grad_clip, or compute in float32");
+  it.metrics.insert(result.metrics.begin(), result.metrics.end());
+  s.kl->update(it.advantages.kl, static_cast<int64_t>(it.sequences.size()));
+  s.state.kl = s.kl->state();
+  it.seconds["update"] = watch.seconds();
+  return true;
+}
+
+}  // namespace pan::train
