@@ -55,8 +55,8 @@ Advantages compute_advantages(const RewardInput& input, const RlConfig& config, 
 std::vector<double> gae(const std::vector<double>& rewards, const std::vector<double>& values, double gamma,
                         double lambda);
 
-// In place: (x - mean) / sqrt(var + 1e-8) over the tokens of trained sequences, unbiased variance; fewer than
-// two tokens or a variance of exactly 0: only the mean is removed. Other tokens become 0.
+// In place: (x - mean) / sqrt(var + 1e-8) over the tokens of trained sequences, unbiased variance; with
+// fewer than two tokens only the mean is removed. Other tokens become 0.
 void whiten(std::vector<double>& x, const std::vector<int64_t>& offsets, const std::vector<uint8_t>& trained);
 
 }  // namespace pan::rl

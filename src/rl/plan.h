@@ -31,9 +31,13 @@ struct UpdatePlan {
 Minibatch cut_micro_batches(const std::vector<TrainSequence>& sequences, const std::vector<int64_t>& order,
                             int64_t tokens);
 
-// Epoch e shuffles all sequences by the stream (seed, kShuffle, iteration, e) and cuts them into minibatches
-// of ppo.minibatch_size. Errors: kConfig where the number of sequences is not a multiple of it (the
-// arithmetic is shown).
+// First `position` of the random streams of this module under Purpose::kShuffle: other users of that purpose
+// (the order of prompts) stay below it, so that no two shuffles share numbers.
+inline constexpr uint64_t kPlanStream = uint64_t{1} << 32;
+
+// Epoch e shuffles all sequences by the stream (seed, kShuffle, iteration, kPlanStream + e) and cuts them
+// into minibatches of ppo.minibatch_size. Errors: kConfig where the number of sequences is not a multiple of
+// it (the arithmetic is shown).
 UpdatePlan plan_update(const std::vector<TrainSequence>& sequences, const PpoConfig& ppo, uint64_t seed,
                        int64_t iteration);
 
