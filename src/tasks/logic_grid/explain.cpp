@@ -117,6 +117,9 @@ class Explainer {
     const Relation& r = relations_[static_cast<size_t>(best)];
     const Domains before = open_;
     revise(r, open_);
+    // Of two houses only: placing one value is a step, that the other one follows is the next.
+    const bool twins = !r.unary && p_.shape.houses == 2 && r.a / 2 == r.b / 2;
+    if (twins) open(r.b) = before[static_cast<size_t>(r.b)];
     if (p_.clues[static_cast<size_t>(best)].kind == ClueKind::kFoundAt) {
       lines_.push_back("Clue " + std::to_string(best + 1) + " says directly that " + state(r.a) + ".");
       return true;

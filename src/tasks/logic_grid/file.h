@@ -25,8 +25,8 @@ struct Drawn {
 };
 struct DrawOptions {
   int64_t seed = 1;
-  Pools pools;
-  GenerateOptions generate;
+  Pools pools = {};
+  GenerateOptions generate = {};
 };
 // `stream` has been used for nothing but the choice of the size.
 Drawn draw(Shape shape, core::rng::Stream& stream, const DrawOptions& options);
@@ -40,7 +40,7 @@ struct FileOptions {
   Split split = Split::kTrain;
   PromptStyle prompt_style = PromptStyle::kFull;
   AnswerStyle answer_style = AnswerStyle::kJson;
-  Pools pools;
+  Pools pools = {};
   bool direct_deduction = false;
 };
 // One row, without a line break. Index >= 0.

@@ -28,6 +28,13 @@ std::string cell_text(const Value& value) {
   return "";
 }
 
+// Bytes that are no UTF-8, which a cut-off or mistaken token leaves behind, become U+FFFD as in a text
+// decoder.
+std::string with_replaced_bytes(const std::string& text) {
+  const std::string quoted = Value(text).dump(-1, ' ', false, Value::error_handler_t::replace);
+  return Value::parse(quoted).get<std::string>();
+}
+
 ReadGrid empty_grid(size_t attributes, int houses) {
   ReadGrid g;
   g.cells.assign(static_cast<size_t>(houses), std::vector<std::string>(attributes));
@@ -92,7 +99,8 @@ ReadGrid read_json_answer(std::string_view answer, const std::vector<std::string
   ReadGrid g = empty_grid(attributes.size(), houses);
   std::string text(last_complete_object(answer));
   std::erase(text, '\n');
-  const Value json = Value::parse(text, nullptr, false);
+  Value json = Value::parse(text, nullptr, false);
+  if (json.is_discarded()) json = Value::parse(with_replaced_bytes(text), nullptr, false);
   if (!json.is_object()) return g;
   const auto solution = json.find("solution");
   if (solution == json.end() || solution->is_null()) return g;
