@@ -82,7 +82,7 @@ struct Work {
   double kl_coefficient;
   std::vector<uint8_t> trained;
   Doubles score;      // [B] task reward less the penalties for length
-  Doubles kl;         // [R] per token; empty without a reference
+  Doubles kl, k1;     // [R] the chosen estimator and k1; empty without a reference
   Doubles rhythm;     // [R]; empty where nothing is to be added
   Doubles rewards;    // [R] everything paid, at its token
   Doubles values;     // [R]; empty without critic
@@ -248,12 +248,12 @@ void value_metrics(const Work& w, const Doubles& returns, Metrics& m) {
   if (square > 0) m["critic/vf_explained_var"] = 1.0 - error_square / square;
 }
 
-double mean_kl(const Work& w) {
+double mean_per_sequence(const Work& w, const Doubles& x) {
   double sum = 0, count = 0;
   for (size_t i = 0; i < w.num_sequences; ++i) {
     if (w.begin(i) == w.end(i)) continue;
     double one = 0;
-    for (size_t t = w.begin(i); t < w.end(i); ++t) one += w.kl[t];
+    for (size_t t = w.begin(i); t < w.end(i); ++t) one += x[t];
     sum += one / static_cast<double>(w.end(i) - w.begin(i));
     count += 1;
   }
@@ -270,7 +270,11 @@ void read_inputs(Work& w) {
     const Doubles p = to_doubles(w.in.scored.logprobs, n, "logprobs");
     const Doubles q = to_doubles(w.in.scored.reference_logprobs, n, "reference_logprobs");
     w.kl.resize(p.size());
-    for (size_t t = 0; t < p.size(); ++t) w.kl[t] = kl_token(p[t], q[t], kl_estimator(w.config));
+    w.k1.resize(p.size());
+    for (size_t t = 0; t < p.size(); ++t) {
+      w.kl[t] = kl_token(p[t], q[t], kl_estimator(w.config));
+      w.k1[t] = p[t] - q[t];
+    }
   }
   PAN_CHECK(kl_place(w.config) != KlPlace::kReward || w.in.scored.reference_logprobs.defined(), kInternal,
             "KL in the reward without reference log-probabilities");
@@ -290,6 +294,7 @@ Advantages compute_advantages(const RewardInput& input, const RlConfig& config, 
          .trained = {},
          .score = {},
          .kl = {},
+         .k1 = {},
          .rhythm = {},
          .rewards = {},
          .values = {},
@@ -302,8 +307,8 @@ Advantages compute_advantages(const RewardInput& input, const RlConfig& config, 
   Advantages out;
   out.trained = w.trained;
   reward_metrics(w, out.metrics);
-  out.metrics["advantage/task_std"] = deviation(w, w.advantage, w.part, -1.0);
-  out.metrics["advantage/rhythm_std"] = deviation(w, {}, w.part, 1.0);
+  out.metrics["rhythm/advantage_std/task"] = deviation(w, w.advantage, w.part, -1.0);
+  out.metrics["rhythm/advantage_std/rhythm"] = deviation(w, {}, w.part, 1.0);
   if (config.advantage.estimator == Estimator::kGae) {
     Doubles returns = w.advantage;
     for (size_t t = 0; t < returns.size(); ++t) returns[t] += w.values[t];
@@ -311,8 +316,8 @@ Advantages compute_advantages(const RewardInput& input, const RlConfig& config, 
     out.returns = to_floats(returns);
   }
   if (!w.kl.empty()) {
-    out.kl = mean_kl(w);
-    out.metrics["actor/reference_kl"] = out.kl;
+    out.kl = mean_per_sequence(w, w.kl);
+    out.metrics["critic/kl"] = mean_per_sequence(w, w.k1);
   }
   if (w.kl_in_reward()) {
     out.metrics["actor/reward_kl_penalty"] = out.kl;
