@@ -147,6 +147,14 @@ TEST(LogicGridGenerator, RarelyRepeatsItself) {
   }
 }
 
+TEST(LogicGridGenerator, RarelyRepeatsItselfUpToRenamingFrom3x3Up) {
+  for (const Shape shape : {Shape{3, 3}, Shape{3, 4}, Shape{4, 3}}) {
+    std::set<std::vector<uint32_t>> forms;
+    for (int64_t i = 0; i < 1000; ++i) forms.insert(canonical_form(puzzle_of(shape, i, Side::kTrain)));
+    EXPECT_GE(forms.size(), 990u) << to_string(shape);
+  }
+}
+
 TEST(LogicGridGenerator, SeparatesTrainAndEvalUpToRenaming) {
   for (const Shape shape : {Shape{2, 2}, Shape{2, 3}, Shape{3, 2}, Shape{3, 3}}) {
     std::set<std::vector<uint32_t>> train, eval;

@@ -96,6 +96,7 @@ void make_minimal(Puzzle& p, Stream& stream) {
 }
 
 bool keeps_rules(const Puzzle& p) {
+  if (static_cast<int>(p.clues.size()) < least_clues(p.shape)) return false;
   std::array<int, kNumClueKinds> count{};
   for (const Clue& c : p.clues) ++count[static_cast<size_t>(c.kind)];
   const auto kinds = std::count_if(count.begin(), count.end(), [](int n) { return n > 0; });
@@ -120,6 +121,8 @@ bool on_side(const Puzzle& p, Side side) {
 }  // namespace
 
 int least_kinds(Shape shape) { return shape == Shape{2, 2} ? 2 : 3; }
+
+int least_clues(Shape shape) { return shape.houses >= 3 ? (shape.entities() + 1) / 2 : 1; }
 
 int most_direct(Shape shape, int num_clues) { return shape.entities() >= 9 ? num_clues * 15 / 100 : 1; }
 

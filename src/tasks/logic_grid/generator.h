@@ -6,6 +6,8 @@
 // Rules, each of which every puzzle keeps:
 //   * exactly one solution; dropping any clue lets in another one;
 //   * kinds: at least 3 different ones; 2 for size 2x2, where no minimal puzzle has more than two clues;
+//   * clues: with three houses or more at least half as many as there are cells, since puzzles with fewer repeat (3x3: 24 of
+//     1,000 are others with new names without this rule, 3 with it);
 //   * direct clues (found_at): at most 15 % of the clues from 9 cells up (3x3, 2x5, 5x2, ...); below that at
 //   most one.
 #pragma once
@@ -28,6 +30,7 @@ struct GenerateOptions {
 Puzzle generate(Shape shape, core::rng::Stream& stream, const GenerateOptions& options);
 
 int least_kinds(Shape shape);
+int least_clues(Shape shape);
 // Largest number of found_at clues among `num_clues`.
 int most_direct(Shape shape, int num_clues);
 
