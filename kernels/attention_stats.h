@@ -46,10 +46,10 @@ struct RowStatsOptions {
   int64_t num_sink = 1;        // leading positions of each sequence that are attention sinks, >= 0
   int64_t waad_window = 10;    // W, >= 1
   int64_t sliding_window = 0;  // visible keys: t - s < sliding_window; 0 = all
-  RowStatsSelect select;
+  RowStatsSelect select = {};
   // First row to compute of each sequence ([B] int64 on the host, e.g. prompt lengths); empty = all rows.
   // Rows before it come back as 0.
-  std::vector<int64_t> first_row;
+  std::vector<int64_t> first_row = {};
 };
 
 // Each [H, N] float32, or undefined where not selected.

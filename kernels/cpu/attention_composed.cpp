@@ -28,7 +28,7 @@ at::Tensor entropy_of(const at::Tensor& logp) { return -(logp.exp() * logp).nan_
 }  // namespace
 
 RowStats row_stats_composed(const at::Tensor& q, const at::Tensor& k, const std::vector<int64_t>& cu,
-                   const RowStatsOptions& o) {
+                            const RowStatsOptions& o) {
   const std::vector<int64_t> shape = {q.size(1), q.size(0)};
   RowStats out;
   auto make = [&](bool wanted) { return wanted ? at::zeros(shape, at::kFloat) : at::Tensor(); };
@@ -62,9 +62,9 @@ RowStats row_stats_composed(const at::Tensor& q, const at::Tensor& k, const std:
   return out;
 }
 
-at::Tensor attention_band(const at::Tensor& q, const at::Tensor& k, const at::Tensor& lse,
-                          const std::vector<int64_t>& cu, double scale, int64_t lo, int64_t hi,
-                          const at::Tensor& head_weights, int64_t window) {
+at::Tensor attention_band_composed(const at::Tensor& q, const at::Tensor& k, const at::Tensor& lse,
+                                   const std::vector<int64_t>& cu, double scale, int64_t lo, int64_t hi,
+                                   const at::Tensor& head_weights, int64_t window) {
   at::Tensor out = at::zeros({q.size(0), hi - lo + 1}, at::kFloat);
   for (size_t b = 0; b + 1 < cu.size(); ++b) {
     if (cu[b] == cu[b + 1]) continue;
@@ -78,9 +78,9 @@ at::Tensor attention_band(const at::Tensor& q, const at::Tensor& k, const at::Te
   return out;
 }
 
-at::Tensor attention_fai(const at::Tensor& q, const at::Tensor& k, const at::Tensor& lse,
-                         const std::vector<int64_t>& cu, double scale, int64_t lo, int64_t hi,
-                         const std::vector<int64_t>& first_row, int64_t window) {
+at::Tensor attention_fai_composed(const at::Tensor& q, const at::Tensor& k, const at::Tensor& lse,
+                                  const std::vector<int64_t>& cu, double scale, int64_t lo, int64_t hi,
+                                  const std::vector<int64_t>& first_row, int64_t window) {
   at::Tensor out = at::zeros({q.size(1), q.size(0)}, at::kFloat);
   for (size_t b = 0; b + 1 < cu.size(); ++b) {
     const int64_t length = cu[b + 1] - cu[b];
@@ -94,10 +94,11 @@ at::Tensor attention_fai(const at::Tensor& q, const at::Tensor& k, const at::Ten
   return out;
 }
 
-at::Tensor anchor_mass(const at::Tensor& q, const at::Tensor& k, const at::Tensor& lse_ns,
-                       const std::vector<int64_t>& cu, double scale, const std::vector<int64_t>& step_of,
-                       const std::vector<std::vector<int64_t>>& anchors, const std::vector<int64_t>& heads,
-                       int64_t window) {
+at::Tensor anchor_mass_composed(const at::Tensor& q, const at::Tensor& k, const at::Tensor& lse_ns,
+                                const std::vector<int64_t>& cu, double scale,
+                                const std::vector<int64_t>& step_of,
+                                const std::vector<std::vector<int64_t>>& anchors,
+                                const std::vector<int64_t>& heads, int64_t window) {
   at::Tensor out = at::zeros({static_cast<int64_t>(heads.size()), q.size(0)}, at::kFloat);
   for (size_t b = 0; b + 1 < cu.size(); ++b) {
     const int64_t length = cu[b + 1] - cu[b];
@@ -117,9 +118,9 @@ at::Tensor anchor_mass(const at::Tensor& q, const at::Tensor& k, const at::Tenso
   return out;
 }
 
-void decode_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::Tensor& v_cache,
-                      const std::vector<int64_t>& slots, const std::vector<int64_t>& lengths, double scale,
-                      at::Tensor& out, int64_t window) {
+void decode_attention_composed(const at::Tensor& q, const at::Tensor& k_cache, const at::Tensor& v_cache,
+                               const std::vector<int64_t>& slots, const std::vector<int64_t>& lengths,
+                               double scale, at::Tensor& out, int64_t window) {
   const int64_t group = q.size(1) / k_cache.size(1);
   for (size_t b = 0; b < slots.size(); ++b) {
     const int64_t begin = window > 0 ? std::max<int64_t>(0, lengths[b] - window) : 0;

@@ -7,9 +7,12 @@ namespace pan::kernels::cpu {
 const HotKernels& hot() {
 #if defined(__x86_64__)
   switch (active_isa()) {
-    case Isa::avx512: return hot_avx512();
-    case Isa::avx2: return hot_avx2();
-    case Isa::baseline: break;
+    case Isa::avx512:
+      return hot_avx512();
+    case Isa::avx2:
+      return hot_avx2();
+    case Isa::baseline:
+      break;
   }
 #endif
   return hot_baseline();

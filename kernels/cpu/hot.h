@@ -1,8 +1,9 @@
-// The hot loops: what is compiled once per instruction set (isa_*.cpp) and called through a table of functions.
+// The hot loops: what is compiled once per instruction set (isa_*.cpp) and called through a table of
+// functions.
 //
 // Plain data only: this header is read by files compiled with AVX-512 and must not define inline functions.
-// A job describes the whole call; a task is one independent piece of it with its own outputs, so results do not depend on how
-// tasks are spread over threads.
+// A job describes the whole call; a task is one independent piece of it with its own outputs, so results do
+// not depend on how tasks are spread over threads.
 #pragma once
 
 #include <cstddef>
@@ -25,11 +26,21 @@ struct Heads {
   Packed k;
   Type type;
   int64_t head_size;
-  int64_t group;      // query heads per key head
-  float scale_log2;   // scale * log2(e): the kernels work with powers of two
+  int64_t group;     // query heads per key head
+  float scale_log2;  // scale * log2(e): the kernels work with powers of two
 };
 
-enum Statistic { kLse, kLseNs, kEntropy, kNormEntropy, kDistance, kDistanceNs, kWaad, kSinkMass, kNumStatistics };
+enum Statistic {
+  kLse,
+  kLseNs,
+  kEntropy,
+  kNormEntropy,
+  kDistance,
+  kDistanceNs,
+  kWaad,
+  kSinkMass,
+  kNumStatistics
+};
 
 struct RowStatsJob {
   Heads heads;
@@ -48,11 +59,94 @@ struct RowsTask {
   int64_t key_head;
 };
 
+// kernels/attention_stats.h: attention_band. One task: at most `panel_rows` rows of a sequence (key_head
+// unused).
+struct BandJob {
+  Heads heads;
+  int64_t num_heads;
+  int64_t num_tokens;
+  int64_t lo;
+  int64_t hi;
+  int64_t sliding_window;
+  const float* lse;           // [H, N]
+  const float* head_weights;  // [H]
+  float* out;                 // [N, hi - lo + 1], zero where no entry of the map is
+};
+
+// attention_fai. One task: at most `panel_rows` keys of a sequence, one query head.
+struct FaiJob {
+  Heads heads;
+  int64_t num_tokens;
+  int64_t lo;
+  int64_t hi;
+  int64_t sliding_window;
+  const float* lse;  // [H, N]
+  float* out;        // [H, N]
+};
+struct FaiTask {
+  int64_t sequence_begin;
+  int64_t length;     // of the sequence
+  int64_t first_row;  // rows before it do not count
+  int64_t s_begin;
+  int64_t s_end;
+  int64_t head;
+};
+
+// anchor_mass. One task: at most `panel_rows` rows of one step, one head.
+struct AnchorJob {
+  Heads heads;
+  int64_t num_tokens;
+  int64_t sliding_window;
+  const float* lse_ns;  // [H, N]
+  float* out;           // [selected heads, N]
+};
+struct AnchorTask {
+  int64_t sequence_begin;
+  int64_t t_begin;
+  int64_t t_end;
+  int64_t head;
+  int64_t out_row;
+  const int64_t* anchors;  // key positions inside the sequence
+  int64_t num_anchors;
+};
+
+// kernels/decode_attention.h. One task: a row and a key head. Strides and offsets in elements.
+struct DecodeJob {
+  const void* q;
+  const void* k;
+  const void* v;
+  void* out;
+  Type type;
+  int64_t head_size;
+  int64_t group;
+  float scale_log2;
+  int64_t q_stride_row, q_stride_head;
+  int64_t out_stride_row, out_stride_head;
+  int64_t k_stride_token, v_stride_token;
+  int64_t max_length;  // of a task, rounded up to a multiple of 16
+};
+struct DecodeTask {
+  int64_t row;
+  int64_t key_head;
+  int64_t k_offset;  // of the first key and value to look at
+  int64_t v_offset;
+  int64_t length;
+};
+
 struct HotKernels {
+  int64_t panel_rows;  // rows of a band, fai or anchor task
   // Rows that a task should have, for `group` query heads per key head.
   int64_t (*row_stats_rows)(int64_t group);
   size_t (*row_stats_scratch)(const RowStatsJob& job);  // bytes, 64-byte aligned memory
   void (*row_stats)(const RowStatsJob& job, const RowsTask& task, void* scratch);
+  size_t (*band_scratch)(const BandJob& job);
+  void (*band)(const BandJob& job, const RowsTask& task, void* scratch);
+  size_t (*fai_scratch)(const FaiJob& job);
+  void (*fai)(const FaiJob& job, const FaiTask& task, void* scratch);
+  size_t (*anchor_scratch)(const AnchorJob& job);
+  void (*anchor)(const AnchorJob& job, const AnchorTask& task, void* scratch);
+  size_t (*decode_scratch)(const DecodeJob& job);
+  void (*decode)(const DecodeJob& job, const DecodeTask& task, void* scratch);
 };
 
 // The table for active_isa().

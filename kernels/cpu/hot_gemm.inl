@@ -1,13 +1,15 @@
-// Scores as a small matrix product: a panel of queries, one per lane, against key rows taken as they lie in memory.
+// Scores as a small matrix product: a panel of queries, one per lane, against key rows taken as they lie in
+// memory.
 //
 // One lane is one query row, so the softmax that follows never looks across lanes, and keys need no packing.
 
 namespace pan::kernels::cpu {
 namespace PAN_HOT_NAMESPACE {
 
-// Panel: [D][kPanel], lane i = row i of `from` (stride in elements) times `factor`; lanes from `count` on are 0.
-static void pack_panel(const void* from, Type type, int64_t stride, int64_t count, int64_t head_size, float factor,
-                       float* panel) {
+// Panel: [D][kPanel], lane i = row i of `from` (stride in elements) times `factor`; lanes from `count` on are
+// 0.
+static void pack_panel(const void* from, Type type, int64_t stride, int64_t count, int64_t head_size,
+                       float factor, float* panel) {
   int64_t i = 0;
 #if defined(__x86_64__)
   if (type == Type::float32) {
@@ -42,7 +44,8 @@ static void pack_panel(const void* from, Type type, int64_t stride, int64_t coun
 
 // out[r][lane] = sum_d panel[d][lane] keys[r][d] for kRows keys.
 template <int kRows>
-PAN_INLINE void gemm_rows(const float* panel, const float* keys, int64_t stride, int64_t head_size, float* out) {
+PAN_INLINE void gemm_rows(const float* panel, const float* keys, int64_t stride, int64_t head_size,
+                          float* out) {
   Vec acc[kRows][2];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) acc[r][0] = acc[r][1] = splat(0.0f);
@@ -65,8 +68,8 @@ PAN_INLINE void gemm_rows(const float* panel, const float* keys, int64_t stride,
 }
 
 // out [count][kPanel].
-static void gemm_panel(const float* panel, const float* keys, int64_t stride, int64_t count, int64_t head_size,
-                       float* out) {
+static void gemm_panel(const float* panel, const float* keys, int64_t stride, int64_t count,
+                       int64_t head_size, float* out) {
   int64_t r = 0;
   for (; r + kTileKeys <= count; r += kTileKeys) {
     gemm_rows<kTileKeys>(panel, keys + r * stride, stride, head_size, out + r * kPanel);
@@ -81,8 +84,8 @@ struct KeyRows {
   int64_t stride;
 };
 
-PAN_INLINE KeyRows key_rows(const Packed& k, Type type, int64_t token, int64_t head, int64_t count, int64_t head_size,
-                            float* buffer) {
+PAN_INLINE KeyRows key_rows(const Packed& k, Type type, int64_t token, int64_t head, int64_t count,
+                            int64_t head_size, float* buffer) {
   const void* from = advance(k.data, type, token * k.stride_token + head * k.stride_head);
   if (type == Type::float32) return {static_cast<const float*>(from), k.stride_token};
   for (int64_t i = 0; i < count; ++i) {

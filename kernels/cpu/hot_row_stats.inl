@@ -1,14 +1,15 @@
-// Row statistics by one pass of an online softmax over key tiles (docs/rhythm.md, section 2), in powers of two.
+// Row statistics by one pass of an online softmax over key tiles (docs/rhythm.md, section 2), in powers of
+// two.
 
 namespace pan::kernels::cpu {
 namespace PAN_HOT_NAMESPACE {
 
-constexpr int64_t kKeyTile = 48;      // keys per tile; a multiple of every kTileKeys
-constexpr float kMasked = -1e30f;     // score of an invisible key; finite, so that 0 * (m - S) is 0
+constexpr int64_t kKeyTile = 48;   // keys per tile; a multiple of every kTileKeys
+constexpr float kMasked = -1e30f;  // score of an invisible key; finite, so that 0 * (m - S) is 0
 constexpr float kLn2 = 0.693147181f;
 
-// Sums of one set of keys (sink or not) for the rows of a panel, every value per lane, relative to the maximum m:
-// l = sum p, v = sum p (m - S), g = sum p (t - s), w = sum p min(t - s, W) with p = 2^(S - m).
+// Sums of one set of keys (sink or not) for the rows of a panel, every value per lane, relative to the
+// maximum m: l = sum p, v = sum p (m - S), g = sum p (t - s), w = sum p min(t - s, W) with p = 2^(S - m).
 struct Sums {
   float m[kPanel], l[kPanel], v[kPanel], g[kPanel], w[kPanel];
 };
@@ -25,8 +26,9 @@ struct Wanted {
   static constexpr bool v = kV, g = kG, w = kW;
 };
 
-// Adds the scores of keys [s, s + count) to the sums of one vector of rows t. kNear: some key is invisible to some row or closer
-// than W, so masks and distances are worked out key by key. Otherwise the distances inside the tile come from a running sum.
+// Adds the scores of keys [s, s + count) to the sums of one vector of rows t. kNear: some key is invisible to
+// some row or closer than W, so masks and distances are worked out key by key. Otherwise the distances inside
+// the tile come from a running sum.
 template <class W, bool kNear>
 PAN_INLINE void add_tile(Sums& sums, int lane, const float* scores, int64_t s, int64_t count, Vec t,
                          const RowStatsJob& job) {
@@ -83,7 +85,8 @@ static void finish(const RowStatsJob& job, const Sums& sink, const Sums& rest, i
                    int64_t count, int64_t out_at) {
   const Vec zero = splat(0.0f), one = splat(1.0f), ln2 = splat(kLn2);
   const Vec t = lane_numbers() + splat(static_cast<float>(t_first + lane));
-  const Vec begin = job.sliding_window > 0 ? vmax(t - splat(static_cast<float>(job.sliding_window - 1)), zero) : zero;
+  const Vec begin =
+      job.sliding_window > 0 ? vmax(t - splat(static_cast<float>(job.sliding_window - 1)), zero) : zero;
   const Vec num_sink = splat(static_cast<float>(job.num_sink));
   const Vec num_rest = t + one - vmax(begin, num_sink);  // visible keys that are no sinks; <= 0: none
   const VecInt has_rest = num_rest > zero;
@@ -128,7 +131,7 @@ static void finish(const RowStatsJob& job, const Sums& sink, const Sums& rest, i
 
 // One panel: up to kPanel consecutive rows of one query head.
 struct Panel {
-  float* query;     // [D][kPanel]
+  float* query;  // [D][kPanel]
   Sums* sink;
   Sums* rest;
   int64_t head;
@@ -144,7 +147,8 @@ static void add_keys(const RowStatsJob& job, const Panel& panel, Sums& sums, con
   if (window > 0) from = max_of(from, t_first - window + 1);
   const int64_t count = min_of(s_end, t_last + 1) - from;
   if (count <= 0) return;
-  gemm_panel(panel.query, keys.data + (from - s) * keys.stride, keys.stride, count, job.heads.head_size, scores);
+  gemm_panel(panel.query, keys.data + (from - s) * keys.stride, keys.stride, count, job.heads.head_size,
+             scores);
   const bool masked = from + count - 1 > t_first || (window > 0 && t_first + kPanel - 1 - from >= window);
   if (masked) mask_tile(scores, from, count, t_first, window);
   const bool near = masked || (W::w && t_first - (from + count - 1) < job.waad_window);
@@ -165,7 +169,8 @@ static int64_t row_stats_rows(int64_t group) { return panels_per_head(group) * k
 static size_t row_stats_scratch(const RowStatsJob& job) {
   const int64_t panels = panels_per_head(job.heads.group) * job.heads.group;
   const int64_t floats = panels * job.heads.head_size * kPanel + kKeyTile * (job.heads.head_size + kPanel);
-  return static_cast<size_t>(floats) * sizeof(float) + static_cast<size_t>(panels) * (2 * sizeof(Sums) + sizeof(Panel));
+  return static_cast<size_t>(floats) * sizeof(float) +
+         static_cast<size_t>(panels) * (2 * sizeof(Sums) + sizeof(Panel));
 }
 
 template <class W>
@@ -187,7 +192,8 @@ static void run_row_stats(const RowStatsJob& job, const RowsTask& task, void* sc
   int64_t num_panels = 0;
   for (int64_t t = task.t_begin; t < task.t_end; t += kPanel) {
     for (int64_t i = 0; i < h.group; ++i) {
-      const int64_t head = task.key_head * h.group + i, count = min_of(kPanel, task.t_end - t), p = num_panels++;
+      const int64_t head = task.key_head * h.group + i, count = min_of(kPanel, task.t_end - t),
+                    p = num_panels++;
       panels[p] = {queries + p * h.head_size * kPanel, sums + 2 * p, sums + 2 * p + 1, head, t, count};
       clear(*panels[p].sink);
       clear(*panels[p].rest);
@@ -203,14 +209,16 @@ static void run_row_stats(const RowStatsJob& job, const RowsTask& task, void* sc
       add_keys<W>(job, panels[p], sink ? *panels[p].sink : *panels[p].rest, keys, s, s_end, scores);
     }
   };
-  // Tiles start at multiples of kKeyTile from the first key of their set, so a row's result does not depend on the task.
+  // Tiles start at multiples of kKeyTile from the first key of their set, so a row's result does not depend
+  // on the task.
   const int64_t first = job.sliding_window > 0 ? max_of(0, task.t_begin - job.sliding_window + 1) : 0;
   const int64_t sink_end = min_of(job.num_sink, task.t_end);
   for (int64_t s = first / kKeyTile * kKeyTile; s < sink_end; s += kKeyTile) {
     add(s, min_of(s + kKeyTile, sink_end), true);
   }
   const int64_t skip = max_of(0, first - job.num_sink) / kKeyTile * kKeyTile;
-  for (int64_t s = job.num_sink + skip; s < task.t_end; s += kKeyTile) add(s, min_of(s + kKeyTile, task.t_end), false);
+  for (int64_t s = job.num_sink + skip; s < task.t_end; s += kKeyTile)
+    add(s, min_of(s + kKeyTile, task.t_end), false);
 
   for (int64_t p = 0; p < num_panels; ++p) {
     const Panel& panel = panels[p];
@@ -226,14 +234,22 @@ static void row_stats(const RowStatsJob& job, const RowsTask& task, void* scratc
   const bool g = job.out[kDistance] != nullptr || job.out[kDistanceNs] != nullptr;
   const bool w = job.out[kWaad] != nullptr;
   switch (4 * v + 2 * g + w) {
-    case 0: return run_row_stats<Wanted<false, false, false>>(job, task, scratch);
-    case 1: return run_row_stats<Wanted<false, false, true>>(job, task, scratch);
-    case 2: return run_row_stats<Wanted<false, true, false>>(job, task, scratch);
-    case 3: return run_row_stats<Wanted<false, true, true>>(job, task, scratch);
-    case 4: return run_row_stats<Wanted<true, false, false>>(job, task, scratch);
-    case 5: return run_row_stats<Wanted<true, false, true>>(job, task, scratch);
-    case 6: return run_row_stats<Wanted<true, true, false>>(job, task, scratch);
-    default: return run_row_stats<Wanted<true, true, true>>(job, task, scratch);
+    case 0:
+      return run_row_stats<Wanted<false, false, false>>(job, task, scratch);
+    case 1:
+      return run_row_stats<Wanted<false, false, true>>(job, task, scratch);
+    case 2:
+      return run_row_stats<Wanted<false, true, false>>(job, task, scratch);
+    case 3:
+      return run_row_stats<Wanted<false, true, true>>(job, task, scratch);
+    case 4:
+      return run_row_stats<Wanted<true, false, false>>(job, task, scratch);
+    case 5:
+      return run_row_stats<Wanted<true, false, true>>(job, task, scratch);
+    case 6:
+      return run_row_stats<Wanted<true, true, false>>(job, task, scratch);
+    default:
+      return run_row_stats<Wanted<true, true, true>>(job, task, scratch);
   }
 }
 

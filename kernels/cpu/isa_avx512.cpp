@@ -4,6 +4,8 @@
 // clang-format off
 #include "kernels/cpu/hot_gemm.inl"
 #include "kernels/cpu/hot_row_stats.inl"
+#include "kernels/cpu/hot_band.inl"
+#include "kernels/cpu/hot_decode.inl"
 #include "kernels/cpu/isa_table.inl"
 // clang-format on
 

@@ -1,8 +1,10 @@
-// Vectors of float32 as wide as the instruction set this file is compiled for, and the few functions the hot loops need.
+// Vectors of float32 as wide as the instruction set this file is compiled for, and the few functions the hot
+// loops need.
 //
-// Included only by the isa_*.cpp files (through hot_*.inl), inside namespace pan::kernels::cpu::PAN_HOT_NAMESPACE. Everything here has
-// internal linkage, and no header of the standard library with inline functions is used: a copy of such a function
-// compiled for AVX-512 could otherwise be the one that the linker keeps for the whole program.
+// Included only by the isa_*.cpp files (through hot_*.inl), inside namespace
+// pan::kernels::cpu::PAN_HOT_NAMESPACE. Everything here has internal linkage, and no header of the standard
+// library with inline functions is used: a copy of such a function compiled for AVX-512 could otherwise be
+// the one that the linker keeps for the whole program.
 #pragma once
 
 #include <cstddef>
@@ -60,7 +62,9 @@ PAN_INLINE Vec scale_exp2(Vec y, Vec n, Vec x) {
 PAN_INLINE Vec splat(float x) { return _mm256_set1_ps(x); }
 PAN_INLINE Vec vmax(Vec a, Vec b) { return _mm256_max_ps(a, b); }
 PAN_INLINE Vec vmin(Vec a, Vec b) { return _mm256_min_ps(a, b); }
-PAN_INLINE Vec select(VecInt mask, Vec a, Vec b) { return _mm256_blendv_ps(b, a, reinterpret_cast<__m256>(mask)); }
+PAN_INLINE Vec select(VecInt mask, Vec a, Vec b) {
+  return _mm256_blendv_ps(b, a, reinterpret_cast<__m256>(mask));
+}
 PAN_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 PAN_INLINE Vec round_near(Vec x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 PAN_INLINE Vec scale_exp2(Vec y, Vec n, Vec x) {
@@ -87,7 +91,8 @@ PAN_INLINE Vec scale_exp2(Vec y, Vec n, Vec x) {
 }
 #endif
 
-// 2^x for x <= 0 (any magnitude), relative error below 0.8e-7; 0 at and below -126, NaN for NaN. Degree 6 minimax on [-1/2, 1/2].
+// 2^x for x <= 0 (any magnitude), relative error below 0.8e-7; 0 at and below -126, NaN for NaN. Degree 6
+// minimax on [-1/2, 1/2].
 PAN_INLINE Vec exp2_nonpositive(Vec x) {
   const Vec n = round_near(x);
   const Vec f = x - n;
@@ -101,7 +106,8 @@ PAN_INLINE Vec exp2_nonpositive(Vec x) {
   return scale_exp2(y, n, x);
 }
 
-// ln x for normal x > 0, relative error about 1e-7. Mantissa in [sqrt(1/2), sqrt(2)), ln(1+f) = f - f^2/2 + f^3 P(f).
+// ln x for normal x > 0 (NaN for NaN), relative error about 1e-7. Mantissa in [sqrt(1/2), sqrt(2)), ln(1+f) = f - f^2/2 +
+// f^3 P(f).
 PAN_INLINE Vec log_positive(Vec x) {
   const VecInt bits = reinterpret_cast<VecInt>(x);
   const VecInt shifted = bits - 0x3f3504f3;  // sqrt(1/2)
@@ -120,7 +126,7 @@ PAN_INLINE Vec log_positive(Vec x) {
   const Vec f2 = f * f;
   // ln 2 in two parts: the first times an exponent is exact.
   const Vec small = fma(p, f2 * f, fma(e, splat(-2.12194440e-4f), f2 * splat(-0.5f)));
-  return fma(e, splat(0.693359375f), f + small);
+  return fma(e, splat(0.693359375f), f + small) + (x - x);  // the last term is NaN for NaN, else 0
 }
 
 PAN_INLINE float sum_lanes(Vec v) {
@@ -164,6 +170,49 @@ PAN_INLINE float load_one(const void* data, Type type, int64_t index) {
   if (type == Type::float32) return static_cast<const float*>(data)[index];
   const uint16_t raw = static_cast<const uint16_t*>(data)[index];
   return type == Type::bfloat16 ? bfloat_to_float(raw) : half_to_float(raw);
+}
+
+// Rounds to the nearest, ties to even.
+PAN_INLINE uint16_t float_to_bfloat(float x) {
+  union {
+    float value;
+    uint32_t bits;
+  } in;
+  in.value = x;
+  if (x != x) return 0x7fc0;
+  return static_cast<uint16_t>((in.bits + 0x7fffu + ((in.bits >> 16) & 1u)) >> 16);
+}
+
+PAN_INLINE uint16_t float_to_half(float x) {
+#if defined(__F16C__)
+  return static_cast<uint16_t>(_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT));
+#else
+  union {
+    float value;
+    uint32_t bits;
+  } in, round;
+  in.value = x;
+  const uint32_t sign = (in.bits >> 16) & 0x8000u;
+  in.bits &= 0x7fffffffu;
+  if (in.bits > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u);   // NaN
+  if (in.bits >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);  // rounds to infinity
+  if (in.bits <
+      0x38800000u) {  // subnormal: adding 1/2 puts the result into the low bits, rounded by the hardware
+    round.value = in.value + 0.5f;
+    return static_cast<uint16_t>(sign | (round.bits - 0x3f000000u));
+  }
+  const uint32_t rounded = in.bits + 0xfffu + ((in.bits >> 13) & 1u) - 0x38000000u;
+  return static_cast<uint16_t>(sign | (rounded >> 13));
+#endif
+}
+
+PAN_INLINE void store_one(void* data, Type type, int64_t index, float value) {
+  if (type == Type::float32) {
+    static_cast<float*>(data)[index] = value;
+  } else {
+    static_cast<uint16_t*>(data)[index] =
+        type == Type::bfloat16 ? float_to_bfloat(value) : float_to_half(value);
+  }
 }
 
 PAN_INLINE const void* advance(const void* data, Type type, int64_t elements) {
@@ -210,9 +259,15 @@ PAN_INLINE void widen_as(const void* from, int64_t count, float* to) {
 
 static void widen(const void* from, Type type, int64_t count, float* to) {
   switch (type) {
-    case Type::float32: widen_as<Type::float32>(from, count, to); break;
-    case Type::bfloat16: widen_as<Type::bfloat16>(from, count, to); break;
-    case Type::float16: widen_as<Type::float16>(from, count, to); break;
+    case Type::float32:
+      widen_as<Type::float32>(from, count, to);
+      break;
+    case Type::bfloat16:
+      widen_as<Type::bfloat16>(from, count, to);
+      break;
+    case Type::float16:
+      widen_as<Type::float16>(from, count, to);
+      break;
   }
 }
 

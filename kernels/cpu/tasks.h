@@ -24,8 +24,8 @@ inline std::unique_ptr<void, FreeDeleter> aligned_scratch(size_t bytes) {
   return std::unique_ptr<void, FreeDeleter>(p);
 }
 
-// run(task, scratch) for every task of [0, count), each exactly once. Threads take the next task when they are done with one, so tasks may
-// differ in length; a task must write only what is its own.
+// run(task, scratch) for every task of [0, count), each exactly once. Threads take the next task when they
+// are done with one, so tasks may differ in length; a task must write only what is its own.
 template <class Run>
 void run_tasks(int64_t count, size_t scratch_bytes, Run run) {
   std::atomic<int64_t> next{0};

@@ -25,9 +25,9 @@ class Scores {
     const int64_t size = q_.size(2);
     const double* a = q_.const_data_ptr<double>() + (n * q_.size(1) + head) * size;
     const double* b = k_.const_data_ptr<double>() + (m * k_.size(1) + head / group_) * size;
-    double sum = 0;
-    for (int64_t d = 0; d < size; ++d) sum += a[d] * b[d];
-    return scale_ * sum;
+    double sum[4] = {0, 0, 0, 0};
+    for (int64_t d = 0; d < size; ++d) sum[d % 4] += a[d] * b[d];
+    return scale_ * (sum[0] + sum[1] + sum[2] + sum[3]);
   }
 
  private:

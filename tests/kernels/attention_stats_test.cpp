@@ -1,0 +1,178 @@
+// Row statistics, band, column means and anchor mass against the float64 reference, over a pairwise cover of
+// shapes.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "kernels/attention_stats.h"
+#include "kernels/cases.h"
+#include "kernels/reference/reference.h"
+
+namespace pan::kernels::testing {
+namespace {
+
+// What every shape is checked for.
+void check_shape(const Shape& shape, const Batch& batch, const Batch& moved) {
+  SCOPED_TRACE(describe(shape));
+  const RowStatsOptions options = options_of(shape, batch);
+  const double largest = max_score(batch, options.scale);
+
+  const RowStats got = row_stats(moved.q, moved.k, moved.cu_seqlens, options);
+  const RowStats expected = reference::row_stats(batch.q, batch.k, batch.cu_seqlens, options);
+  expect_row_stats(got, expected, largest);
+  if (::testing::Test::HasFatalFailure()) return;
+
+  // The band and its like need the log-sum-exp of every row.
+  RowStatsOptions all_rows = options;
+  all_rows.first_row = {};
+  all_rows.select = {true, false, false, false, false, false, false};
+  const RowStats lse = row_stats(moved.q, moved.k, moved.cu_seqlens, all_rows);
+  const int64_t lo = 3, hi = 40;
+  at::Tensor weights = at::full({shape.num_heads}, 1.0 / static_cast<double>(shape.num_heads), at::kFloat);
+  weights[0] = 0;
+  expect_within("band",
+                attention_band(moved.q, moved.k, lse.lse, moved.cu_seqlens, options.scale, lo, hi,
+                               weights.to(moved.q.device()), shape.window),
+                reference::attention_band(batch.q, batch.k, batch.cu_seqlens, options.scale, lo, hi, weights,
+                                          shape.window),
+                largest);
+  expect_within("fai",
+                attention_fai(moved.q, moved.k, lse.lse, moved.cu_seqlens, options.scale, lo, hi,
+                              moved.first_row, shape.window),
+                reference::attention_fai(batch.q, batch.k, batch.cu_seqlens, options.scale, lo, hi,
+                                         batch.first_row, shape.window),
+                largest);
+
+  // Steps of 20 tokens from position 7 on, every third key before the step as an anchor, sinks left out.
+  std::vector<int64_t> step_of(static_cast<size_t>(batch.q.size(0)), -1);
+  std::vector<std::vector<int64_t>> anchors;
+  for (size_t b = 0; b + 1 < batch.cu_seqlens.size(); ++b) {
+    const int64_t length = batch.cu_seqlens[b + 1] - batch.cu_seqlens[b];
+    for (int64_t begin = 7; begin < length; begin += 20) {
+      for (int64_t t = begin; t < std::min(begin + 20, length); ++t) {
+        step_of[batch.cu_seqlens[b] + t] = static_cast<int64_t>(anchors.size());
+      }
+      anchors.emplace_back();
+      for (int64_t s = shape.num_sink; s < begin; s += 3) anchors.back().push_back(s);
+    }
+  }
+  const std::vector<int64_t> heads{shape.num_heads - 1, 0};
+  expect_within("anchor_mass",
+                anchor_mass(moved.q, moved.k, lse.lse_ns, moved.cu_seqlens, options.scale, step_of, anchors,
+                            heads, shape.window),
+                reference::anchor_mass(batch.q, batch.k, batch.cu_seqlens, options.scale, shape.num_sink,
+                                       step_of, anchors, heads, shape.window),
+                largest);
+}
+
+using AttentionStats = DeviceTest;
+INSTANTIATE_TEST_SUITE_P(Devices, AttentionStats, ::testing::Values("cpu", "cuda"));
+
+TEST_P(AttentionStats, MatchTheReferenceOnAPairwiseCoverOfShapes) {
+  const std::vector<Shape> shapes = pairwise_shapes({1, 2, 31, 32, 33, 127, 128, 129});
+  ASSERT_GE(shapes.size(), 48u);  // 8 lengths x 6 head sizes at least
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    const Batch batch = make_batch(shapes[i], 100 + i);
+    check_shape(shapes[i], batch, on_device(batch));
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_P(AttentionStats, MatchTheReferenceAtAThousandTokens) {
+  for (at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    const Shape shape{.length = 1000, .head_size = 64, .num_heads = 3, .num_key_heads = 1, .type = type};
+    const Batch batch = make_batch(shape, 7);
+    check_shape(shape, batch, on_device(batch));
+  }
+}
+
+TEST_P(AttentionStats, OddHeadSizesAndStridedInputs) {
+  for (int64_t head_size : {1, 3, 20, 33}) {
+    const Shape shape{.length = 77, .head_size = head_size, .num_heads = 4, .num_key_heads = 2};
+    Batch batch = make_batch(shape, 11);
+    // As a slice of a fused projection: neither tokens nor heads lie back to back.
+    at::Tensor fused = at::zeros({batch.q.size(0), 9, head_size + 5});
+    fused.slice(1, 1, 5).slice(2, 2, 2 + head_size).copy_(batch.q);
+    fused.slice(1, 6, 8).slice(2, 2, 2 + head_size).copy_(batch.k);
+    Batch moved = on_device(batch);
+    const at::Tensor there = on_device(fused);
+    moved.q = there.slice(1, 1, 5).slice(2, 2, 2 + head_size);
+    moved.k = there.slice(1, 6, 8).slice(2, 2, 2 + head_size);
+    check_shape(shape, batch, moved);
+  }
+}
+
+TEST_P(AttentionStats, WhatIsNotSelectedIsNotThere) {
+  const Shape shape{.length = 130, .num_heads = 2, .num_key_heads = 1};
+  const Batch batch = make_batch(shape, 3);
+  const Batch moved = on_device(batch);
+  const RowStats all = row_stats(moved.q, moved.k, moved.cu_seqlens, options_of(shape, batch));
+  struct Field {
+    bool RowStatsSelect::*wanted;
+    at::Tensor RowStats::*value;
+  };
+  const Field fields[] = {{&RowStatsSelect::lse, &RowStats::lse},
+                          {&RowStatsSelect::lse, &RowStats::lse_ns},
+                          {&RowStatsSelect::entropy, &RowStats::entropy},
+                          {&RowStatsSelect::norm_entropy, &RowStats::norm_entropy},
+                          {&RowStatsSelect::distance, &RowStats::distance},
+                          {&RowStatsSelect::distance_ns, &RowStats::distance_ns},
+                          {&RowStatsSelect::waad, &RowStats::waad},
+                          {&RowStatsSelect::sink_mass, &RowStats::sink_mass}};
+  for (const Field& chosen : fields) {
+    RowStatsOptions options = options_of(shape, batch);
+    options.select = {false, false, false, false, false, false, false};
+    options.select.*chosen.wanted = true;
+    const RowStats one = row_stats(moved.q, moved.k, moved.cu_seqlens, options);
+    for (const Field& field : fields) {
+      ASSERT_EQ((one.*field.value).defined(), options.select.*field.wanted);
+      if (!(one.*field.value).defined()) continue;
+      // Not bit for bit: what else is computed decides the order of some sums.
+      EXPECT_TRUE(at::allclose(one.*field.value, all.*field.value, 1e-5, 1e-6));
+    }
+  }
+}
+
+TEST_P(AttentionStats, AnEmptyBatchIsFine) {
+  const at::Tensor q = on_device(at::zeros({0, 4, 64})), k = on_device(at::zeros({0, 2, 64}));
+  const RowStats out = row_stats(q, k, {0}, {});
+  EXPECT_EQ(out.lse.sizes(), (std::vector<int64_t>{4, 0}));
+  EXPECT_EQ(attention_fai(q, k, out.lse, {0, 0}, 0, 10, 100, {}).numel(), 0);
+}
+
+TEST_P(AttentionStats, WrongArgumentsAreValueErrors) {
+  const Shape shape{.length = 20};
+  const Batch b = on_device(make_batch(shape, 1));
+  const std::vector<int64_t>& cu = b.cu_seqlens;
+  const at::Tensor lse = on_device(at::zeros({2, 20}));
+  const at::Tensor weights = on_device(at::ones({2}));
+  EXPECT_THROW(row_stats(b.q.to(at::kDouble), b.k, cu, {}), c10::ValueError);
+  EXPECT_THROW(row_stats(b.q, b.k.to(at::kHalf), cu, {}), c10::ValueError);
+  EXPECT_THROW(row_stats(b.q, b.k.slice(0, 0, 19), cu, {}), c10::ValueError);
+  EXPECT_THROW(row_stats(b.q.transpose(1, 2), b.k.transpose(1, 2), cu, {}), c10::ValueError);
+  EXPECT_THROW(row_stats(b.q.repeat({1, 3, 1}), at::cat({b.k, b.k}, 1), cu, {}), c10::ValueError);
+  EXPECT_THROW(row_stats(b.q, b.k, {0, 19}, {}), c10::ValueError);
+  EXPECT_THROW(row_stats(b.q, b.k, {0, 12, 10, 20}, {}), c10::ValueError);
+  EXPECT_THROW(row_stats(b.q, b.k, cu, {.scale = -1}), c10::ValueError);
+  EXPECT_THROW(row_stats(b.q, b.k, cu, {.num_sink = -1}), c10::ValueError);
+  EXPECT_THROW(row_stats(b.q, b.k, cu, {.waad_window = 0}), c10::ValueError);
+  EXPECT_THROW(row_stats(b.q, b.k, cu, {.sliding_window = -1}), c10::ValueError);
+  EXPECT_THROW(row_stats(b.q, b.k, cu, {.first_row = {21}}), c10::ValueError);
+  EXPECT_THROW(row_stats(b.q, b.k, cu, {.first_row = {0, 0}}), c10::ValueError);
+  EXPECT_THROW(attention_band(b.q, b.k, lse.slice(1, 0, 19), cu, 0, 1, 5, weights), c10::ValueError);
+  EXPECT_THROW(attention_band(b.q, b.k, lse, cu, 0, 5, 4, weights), c10::ValueError);
+  EXPECT_THROW(attention_band(b.q, b.k, lse, cu, 0, 1, 5, weights.slice(0, 0, 1)), c10::ValueError);
+  EXPECT_THROW(attention_fai(b.q, b.k, lse, cu, 0, -1, 4, {}), c10::ValueError);
+  std::vector<int64_t> step_of(20, -1);
+  step_of[9] = 0;
+  EXPECT_NO_THROW(anchor_mass(b.q, b.k, lse, cu, 0, step_of, {{1, 8}}, {0}));
+  EXPECT_THROW(anchor_mass(b.q, b.k, lse, cu, 0, step_of, {{1, 9}}, {0}), c10::ValueError);
+  EXPECT_THROW(anchor_mass(b.q, b.k, lse, cu, 0, step_of, {{3, 3}}, {0}), c10::ValueError);
+  EXPECT_THROW(anchor_mass(b.q, b.k, lse, cu, 0, step_of, {}, {0}), c10::ValueError);
+  EXPECT_THROW(anchor_mass(b.q, b.k, lse, cu, 0, step_of, {{1}}, {2}), c10::ValueError);
+}
+
+}  // namespace
+}  // namespace pan::kernels::testing
