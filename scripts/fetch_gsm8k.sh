@@ -9,7 +9,7 @@
 set -Eeuo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 source_url=https://raw.githubusercontent.com/openai/grade-school-math/master/grade_school_math/data
-from= to=$root/data/gsm8k
+from='' to=$root/data/gsm8k
 
 fail() { printf 'fetch_gsm8k: %s\n' "$1" >&2; exit "${2:-3}"; }
 checksum_of() {
