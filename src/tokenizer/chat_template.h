@@ -71,8 +71,8 @@ std::shared_ptr<const ChatTemplate> load_chat_template(const std::string& path, 
                                                        const Tokenizer& tokenizer);
 
 // Ids that end an answer, sorted: eos_token_id of generation_config.json and of config.json, and the end of a
-// turn. Where all of these are missing, the tokenizer's end of text. Error: kData where an id is not in the
-// tokenizer's range or of a wrong type.
+// turn. Where all of these are missing, the tokenizer's end of text. Error: kData where a file
+// names something that is not a token id.
 std::vector<int64_t> stop_token_ids(const std::string& path, const Tokenizer& tokenizer,
                                     const ChatTemplate& chat);
 
