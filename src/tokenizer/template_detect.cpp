@@ -114,7 +114,9 @@ std::optional<KnownTemplate> chatml_of(const JinjaParts& parts) {
       return std::nullopt;
   }
   if (!thinks) return KnownTemplate{TemplateStyle::kChatMl, default_system};
-  const bool qwen3 = writes(parts, "<think>\n\n</think>\n\n") && default_system.empty();
+  // Thoughts are written for answers behind the last question only.
+  const bool qwen3 =
+      writes(parts, "<think>\n\n</think>\n\n") && default_system.empty() && code_has(parts, "loop.index0 >");
   return qwen3 ? std::optional(KnownTemplate{TemplateStyle::kQwen3, ""}) : std::nullopt;
 }
 
