@@ -101,8 +101,10 @@ void EventWriter::write(int64_t step, const std::map<std::string, double>& value
   }
   std::string event;
   put_double(event, 1, wall_time_s);
-  put_tag(event, 2, 0);
-  put_varint(event, static_cast<uint64_t>(step));
+  if (step != 0) {  // as in proto3, where a default is not written
+    put_tag(event, 2, 0);
+    put_varint(event, static_cast<uint64_t>(step));
+  }
   put_bytes(event, 5, summary);
   write_record(event);
 }

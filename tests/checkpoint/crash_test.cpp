@@ -93,7 +93,7 @@ int64_t break_every_operation(const Case& c, Prepare prepare, Action action, Aft
         EXPECT_EQ(e.kind(), core::ErrorKind::kIo) << e.what();
       }
       reached = disk.operations() > n;
-      if (reached && c.fault == Fault::kCrash) disk.lose_unsynced(c.loss);
+      if (c.fault == Fault::kCrash) disk.lose_unsynced(c.loss);  // also right after a save that went well
     }
     {
       const FaultDisk quick;
