@@ -186,6 +186,12 @@ LogprobEntropy logprob_entropy(const at::Tensor& hidden, const at::Tensor& weigh
                     ": temperature must be > 0, got ", options.temperature);
   TORCH_CHECK_VALUE(options.chunk_bytes > 0, kernel, ": chunk_bytes must be > 0, got ", options.chunk_bytes);
   check_device(hidden, kernel);
+  const at::Tensor wanted = targets.contiguous();
+  for (int64_t n = 0; n < wanted.size(0); ++n) {
+    const int64_t target = wanted.const_data_ptr<int64_t>()[n];
+    TORCH_CHECK_VALUE(target >= 0 && target < weight.size(0), kernel, ": targets[", n, "] = ", target, " of ",
+                      weight.size(0), " tokens");
+  }
   return cpu::logprob_entropy(hidden, weight, targets, options);
 }
 

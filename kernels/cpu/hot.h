@@ -133,6 +133,24 @@ struct DecodeTask {
   int64_t length;
 };
 
+// kernels/logprob_entropy.h, a chunk of rows. Pack tasks: one per panel_rows rows; then sum tasks: one per
+// `chunk` columns.
+struct LogprobJob {
+  const void* hidden;
+  const void* weight;
+  Type type;
+  int64_t hidden_stride, weight_stride;  // in elements
+  int64_t rows;
+  int64_t size;      // C
+  int64_t vocab;     // V
+  int64_t chunk;     // columns of a task; fixed, so that results do not depend on the number of threads
+  float scale_log2;  // log2(e) / temperature
+  const int64_t* targets;
+  float* packed;
+  float* partial;       // [tasks, 3, rows]: maximum (log2), sum 2^(z - max), sum 2^(z - max) (max - z)
+  float* target_score;  // [rows], log2
+};
+
 struct HotKernels {
   int64_t panel_rows;  // rows of a band, fai or anchor task
   // Rows that a task should have, for `group` query heads per key head.
@@ -147,6 +165,12 @@ struct HotKernels {
   void (*anchor)(const AnchorJob& job, const AnchorTask& task, void* scratch);
   size_t (*decode_scratch)(const DecodeJob& job);
   void (*decode)(const DecodeJob& job, const DecodeTask& task, void* scratch);
+  int64_t (*logprob_packed_floats)(const LogprobJob& job, int64_t rows);
+  void (*logprob_pack)(const LogprobJob& job, int64_t task);
+  size_t (*logprob_scratch)(const LogprobJob& job);
+  void (*logprob)(const LogprobJob& job, int64_t task, void* scratch);
+  void (*logprob_gradient)(float* logits, int64_t count, float lse, float entropy, float grad_logprob,
+                           float grad_entropy);
 };
 
 // The table for active_isa().

@@ -2,11 +2,16 @@
 // vocabulary blocks. Backward: the block's logits are recomputed, turned into their gradient in place, and
 // multiplied on.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
+#include "kernels/cpu/hot.h"
+#include "kernels/cpu/tasks.h"
+#include "kernels/cpu/type_of.h"
 #include "kernels/dispatch.h"
 
 namespace pan::kernels::cpu {
@@ -15,19 +20,12 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// A block of the vocabulary holds at most this many columns; its float32 weights stay near the caches.
-constexpr int64_t kMaxColumns = 4096;
-
-struct Blocks {
-  int64_t rows;
-  int64_t columns;
-};
-
-Blocks plan_blocks(int64_t num_rows, int64_t num_columns, int64_t chunk_bytes) {
-  const int64_t columns = std::min(num_columns, kMaxColumns);
-  const int64_t rows = std::max<int64_t>(1, chunk_bytes / (columns * static_cast<int64_t>(sizeof(float))));
-  return {std::min(std::max<int64_t>(num_rows, 1), rows), columns};
-}
+// Columns of the vocabulary that one forward task takes, and that one backward block has. Fixed: results must
+// not depend on the number of threads.
+constexpr int64_t kForwardColumns = 1024;
+constexpr int64_t kBackwardColumns = 4096;
+constexpr double kLog2E = 1.4426950408889634;
+constexpr double kLn2 = 0.6931471805599453;
 
 struct Forward {
   at::Tensor logprob;  // [N]
@@ -35,56 +33,108 @@ struct Forward {
   at::Tensor lse;      // [N]
 };
 
-Forward forward_stats(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
-                      const LogprobOptions& options) {
-  const int64_t num_rows = hidden.size(0), vocab = weight.size(0);
-  const Blocks blocks = plan_blocks(num_rows, vocab, options.chunk_bytes);
-  const auto floats = hidden.options().dtype(at::kFloat);
-  at::Tensor h = hidden.to(at::kFloat) / options.temperature;
-  at::Tensor max = at::full({num_rows}, -std::numeric_limits<float>::infinity(), floats);
-  at::Tensor sum = at::zeros({num_rows}, floats), spread = at::zeros({num_rows}, floats);
-  at::Tensor target_logit = at::zeros({num_rows}, floats);
-  for (int64_t v = 0; v < vocab; v += blocks.columns) {
-    const int64_t v_end = std::min(vocab, v + blocks.columns);
-    at::Tensor w = weight.slice(0, v, v_end).to(at::kFloat);
-    for (int64_t n = 0; n < num_rows; n += blocks.rows) {
-      const int64_t n_end = std::min(num_rows, n + blocks.rows);
-      at::Tensor logits = at::mm(h.slice(0, n, n_end), w.t());
-      at::Tensor m = max.slice(0, n, n_end), l = sum.slice(0, n, n_end), s = spread.slice(0, n, n_end);
-      at::Tensor m_new = at::maximum(m, logits.amax(1));
-      at::Tensor c = (m - m_new).exp();
-      at::Tensor d = m_new.unsqueeze(1) - logits, p = (-d).exp();
-      at::Tensor shift = at::where(l > 0, (m_new - m) * l, at::zeros({}, floats));
-      s.copy_(c * (s + shift) + (p * d).sum(1));
-      l.copy_(c * l + p.sum(1));
-      m.copy_(m_new);
-      at::Tensor column = targets.slice(0, n, n_end) - v;
-      at::Tensor here = (column >= 0).logical_and(column < v_end - v);
-      at::Tensor picked = logits.gather(1, column.clamp(0, v_end - v - 1).unsqueeze(1)).squeeze(1);
-      target_logit.slice(0, n, n_end).copy_(at::where(here, picked, target_logit.slice(0, n, n_end)));
+// Merges the vocabulary's parts of rows [0, job.rows), in order.
+void merge(const LogprobJob& job, int64_t num_parts, float* logprob, float* entropy, float* lse) {
+  at::parallel_for(0, job.rows, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      auto part = [&](int64_t i, int64_t which) {
+        return static_cast<double>(job.partial[(i * 3 + which) * job.rows + row]);
+      };
+      double max = part(0, 0);
+      for (int64_t i = 1; i < num_parts; ++i) max = std::max(max, part(i, 0));
+      double sum = 0, spread = 0;
+      for (int64_t i = 0; i < num_parts; ++i) {
+        const double below = max - part(i, 0), c = std::exp2(-below);
+        sum += c * part(i, 1);
+        spread += c * (part(i, 2) + below * part(i, 1));
+      }
+      logprob[row] =
+          static_cast<float>((static_cast<double>(job.target_score[row]) - max) * kLn2 - std::log(sum));
+      entropy[row] = static_cast<float>(std::log(sum) + spread / sum * kLn2);
+      lse[row] = static_cast<float>(max * kLn2 + std::log(sum));
     }
-  }
-  at::Tensor lse = max + sum.log();
-  return {(target_logit - max) - sum.log(), sum.log() + spread / sum, lse};
+  });
 }
 
-// Turns a block of logits into the gradient of the loss with respect to these (temperature-scaled) logits, in
-// place.
-void logits_to_gradient(at::Tensor& logits, const at::Tensor& lse, const at::Tensor& entropy,
-                        const at::Tensor& targets, const at::Tensor& grad_logprob,
-                        const at::Tensor& grad_entropy, int64_t first_column) {
-  at::Tensor logp = logits.sub_(lse.unsqueeze(1));
-  at::Tensor p = logp.exp();
-  if (grad_entropy.defined()) {
-    logp.add_(entropy.unsqueeze(1)).mul_(grad_entropy.unsqueeze(1)).add_(grad_logprob.unsqueeze(1));
-    logits.mul_(p).neg_();
-  } else {
-    logits.copy_(p.mul_(-grad_logprob.unsqueeze(1)));
+// Rows of a forward chunk: their packed hidden states and partial sums stay below chunk_bytes.
+int64_t forward_rows(int64_t num_rows, int64_t size, int64_t num_parts, int64_t panel_rows,
+                     int64_t chunk_bytes) {
+  const int64_t row_bytes = (size + 3 * num_parts) * static_cast<int64_t>(sizeof(float));
+  const int64_t panels = std::max<int64_t>(1, chunk_bytes / (row_bytes * panel_rows));
+  return std::min(num_rows, panels * panel_rows);
+}
+
+at::Tensor rows_contiguous(const at::Tensor& x) { return x.stride(1) == 1 ? x : x.contiguous(); }
+
+Forward forward_stats(const at::Tensor& any_hidden, const at::Tensor& any_weight, const at::Tensor& targets,
+                      const LogprobOptions& options) {
+  const HotKernels& kernels = hot();
+  const at::Tensor hidden = rows_contiguous(any_hidden), weight = rows_contiguous(any_weight);
+  const int64_t num_rows = hidden.size(0), size = hidden.size(1), vocab = weight.size(0);
+  const int64_t num_parts = (vocab + kForwardColumns - 1) / kForwardColumns;
+  Forward out{at::empty({num_rows}, at::kFloat), at::empty({num_rows}, at::kFloat),
+              at::empty({num_rows}, at::kFloat)};
+  if (num_rows == 0) return out;
+  const int64_t chunk = forward_rows(num_rows, size, num_parts, kernels.panel_rows, options.chunk_bytes);
+  const at::Tensor wanted = targets.contiguous();
+  LogprobJob job{.hidden = nullptr,
+                 .weight = weight.const_data_ptr(),
+                 .type = type_of(hidden),
+                 .hidden_stride = hidden.stride(0),
+                 .weight_stride = weight.stride(0),
+                 .rows = chunk,
+                 .size = size,
+                 .vocab = vocab,
+                 .chunk = kForwardColumns,
+                 .scale_log2 = static_cast<float>(kLog2E / options.temperature),
+                 .targets = nullptr,
+                 .packed = nullptr,
+                 .partial = nullptr,
+                 .target_score = nullptr};
+  const int64_t packed_floats = kernels.logprob_packed_floats(job, chunk);
+  const auto packed = aligned_scratch(static_cast<size_t>(packed_floats) * sizeof(float));
+  std::vector<float> partial(static_cast<size_t>(num_parts * 3 * chunk)),
+      target_score(static_cast<size_t>(chunk));
+  job.packed = static_cast<float*>(packed.get());
+  job.partial = partial.data();
+  job.target_score = target_score.data();
+  for (int64_t n = 0; n < num_rows; n += chunk) {
+    job.rows = std::min(chunk, num_rows - n);
+    job.hidden = hidden.slice(0, n, n + job.rows).const_data_ptr();
+    job.targets = wanted.const_data_ptr<int64_t>() + n;
+    const int64_t panels = (job.rows + kernels.panel_rows - 1) / kernels.panel_rows;
+    run_tasks(panels, 0, [&](int64_t task, void*) { kernels.logprob_pack(job, task); });
+    run_tasks(num_parts, kernels.logprob_scratch(job),
+              [&](int64_t task, void* scratch) { kernels.logprob(job, task, scratch); });
+    merge(job, num_parts, out.logprob.data_ptr<float>() + n, out.entropy.data_ptr<float>() + n,
+          out.lse.data_ptr<float>() + n);
   }
-  at::Tensor column = targets - first_column;
-  at::Tensor here = (column >= 0).logical_and(column < logits.size(1));
-  at::Tensor add = at::where(here, grad_logprob, at::zeros({}, grad_logprob.options()));
-  logits.scatter_add_(1, column.clamp(0, logits.size(1) - 1).unsqueeze(1), add.unsqueeze(1));
+  return out;
+}
+
+struct RowGradients {
+  at::Tensor lse, entropy, targets, grad_logprob, grad_entropy;  // [N] each, contiguous
+};
+
+// Turns a block of logits, rows from n on and columns from v on, into the gradient with respect to them, in
+// place.
+void logits_to_gradient(at::Tensor& logits, const RowGradients& rows, int64_t n, int64_t v) {
+  const HotKernels& kernels = hot();
+  const float *lse = rows.lse.const_data_ptr<float>() + n,
+              *entropy = rows.entropy.const_data_ptr<float>() + n;
+  const float *grad_l = rows.grad_logprob.const_data_ptr<float>() + n,
+              *grad_e = rows.grad_entropy.const_data_ptr<float>() + n;
+  const int64_t* targets = rows.targets.const_data_ptr<int64_t>() + n;
+  float* data = logits.data_ptr<float>();
+  const int64_t columns = logits.size(1);
+  at::parallel_for(0, logits.size(0), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      float* z = data + row * columns;
+      kernels.logprob_gradient(z, columns, lse[row], entropy[row], grad_l[row], grad_e[row]);
+      const int64_t column = targets[row] - v;
+      if (column >= 0 && column < columns) z[column] += grad_l[row];
+    }
+  });
 }
 
 class LogprobFunction : public torch::autograd::Function<LogprobFunction> {
@@ -109,27 +159,30 @@ class LogprobFunction : public torch::autograd::Function<LogprobFunction> {
     const double temperature = ctx->saved_data["temperature"].toDouble();
     const bool with_entropy = ctx->saved_data["entropy_gradient"].toBool() && grads[1].defined();
     const int64_t num_rows = hidden.size(0), vocab = weight.size(0);
-    const Blocks blocks = plan_blocks(num_rows, vocab, ctx->saved_data["chunk_bytes"].toInt());
-    const auto floats = hidden.options().dtype(at::kFloat);
+    const int64_t columns = std::min(vocab, kBackwardColumns);
+    const int64_t rows_bytes = columns * static_cast<int64_t>(sizeof(float));
+    const int64_t num_block_rows = std::max<int64_t>(1, ctx->saved_data["chunk_bytes"].toInt() / rows_bytes);
     const bool to_hidden = ctx->needs_input_grad(0), to_weight = ctx->needs_input_grad(1);
 
-    at::Tensor h = hidden.to(at::kFloat) / temperature;
-    at::Tensor grad_logprob = grads[0].defined() ? grads[0].to(at::kFloat) : at::zeros({num_rows}, floats);
-    at::Tensor grad_entropy = with_entropy ? grads[1].to(at::kFloat) : at::Tensor();
-    at::Tensor grad_h = to_hidden ? at::zeros({num_rows, hidden.size(1)}, floats) : at::Tensor();
-    at::Tensor grad_w = to_weight ? at::empty_like(weight) : at::Tensor();
-    for (int64_t v = 0; v < vocab; v += blocks.columns) {
-      const int64_t v_end = std::min(vocab, v + blocks.columns);
-      at::Tensor w = weight.slice(0, v, v_end).to(at::kFloat);
-      at::Tensor block_grad_w = to_weight ? at::zeros({v_end - v, weight.size(1)}, floats) : at::Tensor();
-      for (int64_t n = 0; n < num_rows; n += blocks.rows) {
-        const int64_t n_end = std::min(num_rows, n + blocks.rows);
-        auto rows = [&](const at::Tensor& x) { return x.defined() ? x.slice(0, n, n_end) : x; };
-        at::Tensor logits = at::mm(rows(h), w.t());
-        logits_to_gradient(logits, rows(lse), rows(entropy), rows(targets), rows(grad_logprob),
-                           rows(grad_entropy), v);
-        if (to_hidden) rows(grad_h).addmm_(logits, w);
-        if (to_weight) block_grad_w.addmm_(logits.t(), rows(h));
+    auto gradient_or_zero = [&](const at::Tensor& gradient, bool wanted) {
+      return wanted ? gradient.to(at::kFloat).contiguous() : at::zeros({num_rows}, at::kFloat);
+    };
+    const RowGradients rows{lse, entropy, targets.contiguous(),
+                            gradient_or_zero(grads[0], grads[0].defined()),
+                            gradient_or_zero(grads[1], with_entropy)};
+    const at::Tensor h = hidden.to(at::kFloat) / temperature;
+    at::Tensor grad_h = to_hidden ? at::zeros({num_rows, hidden.size(1)}, at::kFloat) : at::Tensor();
+    at::Tensor grad_w = to_weight ? at::empty_like(weight, at::MemoryFormat::Contiguous) : at::Tensor();
+    for (int64_t v = 0; v < vocab; v += columns) {
+      const int64_t v_end = std::min(vocab, v + columns);
+      const at::Tensor w = weight.slice(0, v, v_end).to(at::kFloat);
+      at::Tensor block_grad_w = to_weight ? at::zeros({v_end - v, weight.size(1)}, at::kFloat) : at::Tensor();
+      for (int64_t n = 0; n < num_rows; n += num_block_rows) {
+        const int64_t n_end = std::min(num_rows, n + num_block_rows);
+        at::Tensor logits = at::mm(h.slice(0, n, n_end), w.t());
+        logits_to_gradient(logits, rows, n, v);
+        if (to_hidden) grad_h.slice(0, n, n_end).addmm_(logits, w);
+        if (to_weight) block_grad_w.addmm_(logits.t(), h.slice(0, n, n_end));
       }
       if (to_weight) grad_w.slice(0, v, v_end).copy_(block_grad_w);
     }

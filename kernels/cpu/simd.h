@@ -106,8 +106,8 @@ PAN_INLINE Vec exp2_nonpositive(Vec x) {
   return scale_exp2(y, n, x);
 }
 
-// ln x for normal x > 0 (NaN for NaN), relative error about 1e-7. Mantissa in [sqrt(1/2), sqrt(2)), ln(1+f) = f - f^2/2 +
-// f^3 P(f).
+// ln x for normal x > 0 (NaN for NaN), relative error about 1e-7. Mantissa in [sqrt(1/2), sqrt(2)), ln(1+f) =
+// f - f^2/2 + f^3 P(f).
 PAN_INLINE Vec log_positive(Vec x) {
   const VecInt bits = reinterpret_cast<VecInt>(x);
   const VecInt shifted = bits - 0x3f3504f3;  // sqrt(1/2)
