@@ -24,10 +24,10 @@
 namespace pan::rollout {
 
 struct Request {
-  int64_t sample_id = 0;        // global and unique in the run: with the seed it names the random numbers
-  std::vector<int64_t> prompt;  // token ids, not empty
+  int64_t sample_id = 0;  // global and unique in the run: with the seed it names the random numbers
+  std::vector<int64_t> prompt = {};  // token ids, not empty
   core::rng::Purpose purpose = core::rng::Purpose::kSample;
-  std::string name;  // of the prompt, for error messages ("gsm8k/train/17"); may be empty
+  std::string name = {};  // of the prompt, for error messages ("gsm8k/train/17"); may be empty
 };
 
 struct Sample {
@@ -43,10 +43,10 @@ struct Sample {
 
 struct GeneratorOptions {
   uint64_t seed = 0;
-  std::vector<int64_t> stop_tokens;  // union of the model's, the generation config's and the template's
-  SamplingConfig sampling;           // stop_strings here are all of them: add the task's
-  int64_t max_length = 0;            // prompt + response, token; 0 = the model's context
-  bool entropy = false;              // fill Sample::entropies
+  std::vector<int64_t> stop_tokens = {};  // union of the model's, the generation config's and the template's
+  SamplingConfig sampling = {};           // stop_strings here are all of them: add the task's
+  int64_t max_length = 0;                 // prompt + response, token; 0 = the model's context
+  bool entropy = false;                   // fill Sample::entropies
 };
 
 struct Progress {
@@ -56,10 +56,10 @@ struct Progress {
 };
 
 struct RunHooks {
-  std::function<void(const Progress&)> on_progress;  // after every step of the batch
-  std::function<bool()> should_stop;                 // asked between steps; true ends run() with kInterrupted
+  std::function<void(const Progress&)> on_progress = {};  // after every step of the batch
+  std::function<bool()> should_stop = {};  // asked between steps; true ends run() with kInterrupted
   // Every token as it is drawn: index of the request, token. Called from the thread of run().
-  std::function<void(size_t, int64_t)> on_token;
+  std::function<void(size_t, int64_t)> on_token = {};
 };
 
 // Where the time of the last run() went.
