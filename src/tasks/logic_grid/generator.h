@@ -6,10 +6,10 @@
 // Rules, each of which every puzzle keeps:
 //   * exactly one solution; dropping any clue lets in another one;
 //   * kinds: at least 3 different ones; 2 for size 2x2, where no minimal puzzle has more than two clues;
-//   * clues: with three houses or more at least half as many as there are cells, since puzzles with fewer repeat (3x3: 24 of
-//     1,000 are others with new names without this rule, 3 with it);
-//   * direct clues (found_at): at most 15 % of the clues from 9 cells up (3x3, 2x5, 5x2, ...); below that at
-//   most one.
+//   * clues: with three houses or more at least half as many as cells, since puzzles with fewer repeat
+//     (3x3: of 1,000, 24 are others with new names without this rule, 3 with it);
+//   * direct clues (found_at): at most 15 % of the clues from 9 cells up (3x3, 2x5, 5x2, ...), below that
+//     at most one.
 #pragma once
 
 #include "core/rng.h"
