@@ -5,6 +5,7 @@
 
 #include "core/file.h"
 #include "core/rng.h"
+#include "model/small_linear.h"
 #include "model/transformer.h"
 #include "model/weights.h"
 
@@ -56,7 +57,8 @@ std::unique_ptr<Decoder> clone_decoder(const Decoder& decoder) {
 }
 
 at::Tensor output_logits(const Decoder& decoder, const at::Tensor& hidden) {
-  return at::linear(hidden, decoder.output_weight()).to(at::kFloat);
+  c10::NoGradGuard no_grad;
+  return small_linear(hidden, decoder.output_weight(), {}, /*wide=*/true);
 }
 
 }  // namespace pan::model

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "model/cpu_rows.h"
+
 namespace pan::model {
 namespace {
 
@@ -21,6 +23,7 @@ double llama3_frequency(double frequency, const Rope& rope) {
 }
 
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, bool inverse) {
+  if (rows::supports(x) && cos.scalar_type() == at::kFloat) return rows::rotate(x, cos, sin, inverse);
   const int64_t half = x.size(2) / 2;
   const at::Tensor c = cos.unsqueeze(1),
                    s = inverse ? sin.unsqueeze(1).neg() : sin.unsqueeze(1);  // [N, 1, D/2]

@@ -9,6 +9,7 @@
 #include "model/attention.h"
 #include "model/mlp.h"
 #include "model/norm.h"
+#include "model/small_linear.h"
 
 namespace pan::model {
 namespace {
@@ -26,6 +27,10 @@ void check_length(int64_t length, const KvCache& cache) {
   PAN_CHECK(length <= cache.max_length(), kInternal, "a sequence is longer than its cache slot")
       .expected("at most " + std::to_string(cache.max_length()) + " tokens")
       .got(std::to_string(length));
+}
+
+at::Tensor library_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  return at::linear(x, weight, bias);
 }
 
 }  // namespace
@@ -48,16 +53,17 @@ NamedTensors Transformer::export_tensors() const {
   return hugging_face_tensors(arch_, weights_);
 }
 
-// The one forward; `attend(layer, q, k, v)` with q [N, H, D], k and v [N, Hkv, D] returns [N, H D].
-template <class Attend>
-at::Tensor Transformer::forward(const at::Tensor& tokens, const RopeTable& table,
-                                const Attend& attend) const {
+// The one forward; `attend(layer, q, k, v)` with q [N, H, D], k and v [N, Hkv, D] returns [N, H D];
+// `linear(x, weight, bias)`.
+template <class Attend, class Linear>
+at::Tensor Transformer::forward(const at::Tensor& tokens, const RopeTable& table, const Attend& attend,
+                                const Linear& linear) const {
   const int64_t d = arch_.head_dim, q_rows = arch_.num_heads * d, kv_rows = arch_.num_kv_heads * d;
   const double eps = arch_.rms_norm_eps;
   at::Tensor x = at::embedding(weights_.embedding, tokens);  // [N, C]
   for (int64_t i = 0; i < arch_.num_layers; ++i) {
     const LayerWeights& w = weights_.layers[static_cast<size_t>(i)];
-    const at::Tensor qkv = at::linear(rms_norm(x, w.input_norm, eps), w.qkv, w.qkv_bias);
+    const at::Tensor qkv = linear(rms_norm(x, w.input_norm, eps), w.qkv, w.qkv_bias);
     const auto parts = qkv.split_with_sizes({q_rows, kv_rows, kv_rows}, 1);
     at::Tensor q = parts[0].unflatten(1, {arch_.num_heads, d}),
                k = parts[1].unflatten(1, {arch_.num_kv_heads, d});
@@ -67,9 +73,9 @@ at::Tensor Transformer::forward(const at::Tensor& tokens, const RopeTable& table
       k = rms_norm(k, w.k_norm, eps);
     }
     const at::Tensor context = attend(i, rope_rotate(q, table), rope_rotate(k, table), v);
-    x = x + at::linear(context, w.output, w.output_bias);
-    const at::Tensor gated = silu_mul(at::linear(rms_norm(x, w.post_norm, eps), w.gate_up, w.gate_up_bias));
-    x = x + at::linear(gated, w.down, w.down_bias);
+    x = x + linear(context, w.output, w.output_bias);
+    const at::Tensor gated = silu_mul(linear(rms_norm(x, w.post_norm, eps), w.gate_up, w.gate_up_bias));
+    x = x + linear(gated, w.down, w.down_bias);
   }
   return rms_norm(x, weights_.norm, eps);
 }
@@ -78,14 +84,14 @@ at::Tensor Transformer::hidden(const Batch& batch, const AttentionTap* tap) cons
   PAN_CHECK(batch.num_sequences() > 0, kInternal, "the decoder was given no sequence");
   const RopeTable table = rope_table(frequencies_, batch.positions, options_.dtype);
   size_t next_tapped = 0;
-  return forward(
-      batch.tokens, table, [&](int64_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-        if (tap != nullptr && next_tapped < tap->layers.size() && tap->layers[next_tapped] == layer) {
-          ++next_tapped;
-          tap->on_layer({layer, q.detach(), k.detach(), scale_, 0});
-        }
-        return packed_attention(q, k, v, batch.cu_seqlens, scale_);
-      });
+  const auto attend = [&](int64_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+    if (tap != nullptr && next_tapped < tap->layers.size() && tap->layers[next_tapped] == layer) {
+      ++next_tapped;
+      tap->on_layer({layer, q.detach(), k.detach(), scale_, 0});
+    }
+    return packed_attention(q, k, v, batch.cu_seqlens, scale_);
+  };
+  return forward(batch.tokens, table, attend, library_linear);
 }
 
 at::Tensor Transformer::prefill(const Batch& batch, KvCache& cache, const std::vector<int64_t>& slots) const {
@@ -94,20 +100,18 @@ at::Tensor Transformer::prefill(const Batch& batch, KvCache& cache, const std::v
   const std::vector<int64_t>& bounds = batch.cu_seqlens;
   for (size_t i = 0; i < slots.size(); ++i) check_length(bounds[i + 1] - bounds[i], cache);
   const RopeTable table = rope_table(frequencies_, batch.positions, options_.dtype);
-  const at::Tensor out = forward(
-      batch.tokens, table, [&](int64_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-        for (size_t i = 0; i < slots.size(); ++i) {
-          const int64_t length = bounds[i + 1] - bounds[i];
-          const auto store = [&](at::Tensor& to, const at::Tensor& from) {
-            to.select(0, slots[i])
-                .narrow(1, 0, length)
-                .copy_(from.narrow(0, bounds[i], length).transpose(0, 1));
-          };
-          store(cache.keys(layer), k);
-          store(cache.values(layer), v);
-        }
-        return packed_attention(q, k, v, bounds, scale_);
-      });
+  const auto attend = [&](int64_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+    for (size_t i = 0; i < slots.size(); ++i) {
+      const int64_t length = bounds[i + 1] - bounds[i];
+      const auto store = [&](at::Tensor& to, const at::Tensor& from) {
+        to.select(0, slots[i]).narrow(1, 0, length).copy_(from.narrow(0, bounds[i], length).transpose(0, 1));
+      };
+      store(cache.keys(layer), k);
+      store(cache.values(layer), v);
+    }
+    return packed_attention(q, k, v, bounds, scale_);
+  };
+  const at::Tensor out = forward(batch.tokens, table, attend, library_linear);
   std::vector<int64_t> last;
   for (size_t i = 0; i < slots.size(); ++i) {
     cache.set_length(slots[i], bounds[i + 1] - bounds[i]);
@@ -129,13 +133,16 @@ at::Tensor Transformer::decode(const at::Tensor& tokens, KvCache& cache,
   const at::Tensor position = at::tensor(positions, at::kLong).to(options_.device);
   const at::Tensor slot = at::tensor(slots, at::kLong).to(options_.device);
   const RopeTable table = rope_table(frequencies_, position, options_.dtype);
-  const at::Tensor out = forward(
-      tokens, table, [&](int64_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-        const c10::List<std::optional<at::Tensor>> where({slot, std::nullopt, position});
-        cache.keys(layer).index_put_(where, k);
-        cache.values(layer).index_put_(where, v);
-        return cached_attention(q, cache.keys(layer), cache.values(layer), slots, lengths, scale_);
-      });
+  const auto attend = [&](int64_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+    const c10::List<std::optional<at::Tensor>> where({slot, std::nullopt, position});
+    cache.keys(layer).index_put_(where, k);
+    cache.values(layer).index_put_(where, v);
+    return cached_attention(q, cache.keys(layer), cache.values(layer), slots, lengths, scale_);
+  };
+  const auto linear = [](const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+    return small_linear(x, weight, bias);
+  };
+  const at::Tensor out = forward(tokens, table, attend, linear);
   for (size_t i = 0; i < slots.size(); ++i) cache.set_length(slots[i], lengths[i]);
   return out;
 }

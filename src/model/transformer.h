@@ -35,8 +35,9 @@ class Transformer final : public Decoder {
                     const std::vector<int64_t>& slots) const override;
 
  private:
-  template <class Attend>
-  at::Tensor forward(const at::Tensor& tokens, const RopeTable& table, const Attend& attend) const;
+  template <class Attend, class Linear>
+  at::Tensor forward(const at::Tensor& tokens, const RopeTable& table, const Attend& attend,
+                     const Linear& linear) const;
 
   Arch arch_;
   DecoderOptions options_;
