@@ -13,12 +13,12 @@ namespace pan::rhythm {
 
 // Series are [N], indexed by position; NaN = undefined. Only what the mode reads has to be there.
 struct CreditInput {
-  int64_t prompt_length = 0;  // P
-  int64_t num_tokens = 0;     // N
-  std::vector<double> waad;   // SequenceRhythm::waad (local_chunk, coupled)
-  std::vector<double> fai;    // SequenceRhythm::fai (global_anchor, coupled)
+  int64_t prompt_length = 0;   // P
+  int64_t num_tokens = 0;      // N
+  std::vector<double> waad{};  // SequenceRhythm::waad (local_chunk, coupled)
+  std::vector<double> fai{};   // SequenceRhythm::fai (global_anchor, coupled)
   std::vector<double>
-      token_entropy;       // of the distribution that token t was drawn from, i.e. row t-1 (entropy)
+      token_entropy{};     // of the distribution that token t was drawn from, i.e. row t-1 (entropy)
   uint64_t seed = 0;       // of the run (random)
   uint64_t sample_id = 0;  // global, unique in the run (random)
 };

@@ -23,11 +23,11 @@ namespace pan::rhythm {
 enum Phase : size_t { kPreplan = 0, kAnchor = 1 };
 
 struct StepRhythm {
-  Step step;
+  Step step{};
   // Mean over the positions of each phase; NaN where there is none (empty phase, no anchors).
   std::array<double, 2> preplan_entropy{};       // H_glob mean of norm_entropy, 0..1
   std::array<double, 2> anchor_concentration{};  // H_glob mean of (anchor_mass - u) / (1 - u), <= 1
-  std::vector<int64_t> anchors;                  // A_k, increasing positions
+  std::vector<int64_t> anchors{};                // A_k, increasing positions
   bool repeated = false;                         // says the same as an earlier step
 };
 

@@ -14,8 +14,8 @@ namespace pan::rhythm {
 struct SequenceText {
   int64_t prompt_length = 0;  // P: tokens of the prompt; positions [P, N) are the response
   std::vector<std::string>
-      token_bytes;            // [N] bytes each token adds to the decoded text; empty for special tokens
-  std::vector<char> special;  // [N] 1 for special tokens (end-of-text, turn marks)
+      token_bytes;              // [N] bytes each token adds to the decoded text; empty for special tokens
+  std::vector<char> special{};  // [N] 1 for special tokens (end-of-text, turn marks)
 
   int64_t num_tokens() const { return static_cast<int64_t>(token_bytes.size()); }  // N
 };
