@@ -44,7 +44,6 @@ int main(int argc, char** argv) {
   pan::cli::add_sft(app, action);
   pan::cli::add_eval(app, action);
   pan::cli::add_generate(app, action);
-  pan::cli::add_score(app, action);
   pan::cli::add_tokenize(app, action);
   pan::cli::add_tasks(app, action);
   pan::cli::add_config(app, action);

@@ -11,7 +11,6 @@
 #include <string>
 #include <vector>
 
-#include "core/json.h"
 #include "eval/eval_config.h"
 #include "model/decoder.h"
 #include "pan/task.h"
@@ -30,7 +29,7 @@ struct EvalRequest {
   int64_t default_max_new_tokens = 256;  // used where config.max_new_tokens = 0
   std::vector<std::string> stop_strings;  // besides the task's
   uint64_t seed = 0;
-  core::Json description;  // written into results.json: model, config, versions
+  std::string description = "{}";  // JSON object, written into results.json: model, config, versions
   std::function<void(int64_t done, int64_t total)> progress;
   std::function<bool()> should_stop;
 };
@@ -48,7 +47,7 @@ struct Evaluation {
   int64_t num_problems = 0, num_samples = 0, num_overlong_prompts = 0;
   double seconds = 0, tokens_per_s = 0;
   std::vector<std::string> rows;  // JSON lines, one per answer, in order of problems
-  core::Json results;             // what results.json holds
+  std::string results;            // JSON text of results.json
 };
 
 // Errors: kData: an empty split, a prompt longer than the context; kInterrupted.

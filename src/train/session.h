@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,6 +20,7 @@
 #include "rl/scorer.h"
 #include "rl/update.h"
 #include "tokenizer/chat_template.h"
+#include "train/process.h"
 #include "train/prompts.h"
 
 namespace pan::train {
@@ -32,7 +34,7 @@ struct LoopState {
   int64_t groups_iteration = -1;  // when the head groups were found; -1 = not yet
   rhythm::HeadGroups groups;
   rhythm::RhythmMoments moments;
-  core::Json kl;  // of rl::KlCoefficient
+  std::string kl;  // state of rl::KlCoefficient as JSON text
   std::optional<double> best_metric;
   int64_t best_iteration = -1;
   int64_t evals_without_best = 0;
@@ -42,10 +44,6 @@ struct LoopState {
   core::Json to_json() const;
   static LoopState from_json(const core::Json& json, const std::string& source);
 };
-
-// Applies `threads`, determinism and device settings to the process. Returns the device.
-at::Device prepare_process(const config::RunConfig& config);
-at::ScalarType compute_type(const config::RunConfig& config);
 
 struct Session {
   config::RunConfig config;
@@ -60,6 +58,7 @@ struct Session {
   std::vector<int64_t> tap_layers;
   std::unique_ptr<rl::KlCoefficient> kl;
   std::unique_ptr<rl::Updater> updater;
+  std::function<bool(int64_t done, int64_t total)> update_progress;  // asked by the updater while it works; may be empty
   std::unique_ptr<PromptSource> prompts;
   LoopState state;
 
@@ -70,8 +69,8 @@ struct Session {
 // Opens tokenizer, task and models. `policy_folder` and `critic_folder` replace the configuration's paths (a checkpoint's); empty = the
 // configuration's. Errors: those of the parts; kData where tokenizer and model disagree on the vocabulary.
 struct OpenOptions {
-  std::string policy_folder;
-  std::string critic_folder;
+  std::string policy_folder = {};
+  std::string critic_folder = {};
   bool load_models = true;  // false: tokenizer, task and architecture only (dry run)
 };
 std::unique_ptr<Session> open_session(const config::RunConfig& config, const OpenOptions& options = {});

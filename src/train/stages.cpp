@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "rhythm/credit.h"
 #include "rhythm/text.h"
 #include "rl/advantage.h"
@@ -144,7 +146,8 @@ void run_rollout(Session& s, Iteration& it, const StageHooks& hooks) {
 
 void run_scoring(Session& s, Iteration& it, const StageHooks& hooks) {
   const Stopwatch watch;
-  rl::ScorerOptions options{.temperature = s.config.rollout.temperature};
+  rl::ScorerOptions options;
+  options.temperature = s.config.rollout.temperature;
   options.progress = [&](int64_t done, int64_t total) {
     if (hooks.progress) hooks.progress("scoring", static_cast<double>(done), static_cast<double>(total));
     return !(hooks.should_stop && hooks.should_stop());
@@ -193,13 +196,17 @@ void run_advantages(Session& s, Iteration& it) {
 
 bool run_update(Session& s, Iteration& it, const StageHooks& hooks) {
   const Stopwatch watch;
-  (void)hooks;
+  s.update_progress = [&](int64_t done, int64_t total) {
+    if (hooks.progress) hooks.progress("updating", static_cast<double>(done), static_cast<double>(total));
+    return !(hooks.should_stop && hooks.should_stop());
+  };
   const rl::UpdateResult result = s.updater->update({.sequences = it.sequences,
                                                      .scored = it.scored,
                                                      .advantages = it.advantages,
                                                      .plan = it.plan,
                                                      .iteration = it.index,
                                                      .kl_coefficient = s.kl->value()});
+  s.update_progress = nullptr;
   if (result.interrupted) return false;
   PAN_CHECK(!result.bad, kGuard,
             std::to_string(s.config.train.max_bad_steps) + " optimizer steps in a row had a non-finite loss or gradient")
@@ -207,7 +214,7 @@ bool run_update(Session& s, Iteration& it, const StageHooks& hooks) {
       .remedy("The last checkpoint is untouched. Lower optimizer.lr or ppo.grad_clip, or compute in float32");
   it.metrics.insert(result.metrics.begin(), result.metrics.end());
   s.kl->update(it.advantages.kl, static_cast<int64_t>(it.sequences.size()));
-  s.state.kl = s.kl->state();
+  s.state.kl = core::dump_json(s.kl->state());
   it.seconds["update"] = watch.seconds();
   return true;
 }

@@ -1,0 +1,109 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <ctime>
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "config/load.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "train/dry_run.h"
+#include "train/run_dir.h"
+#include "train/trainer.h"
+
+namespace pan::cli {
+namespace {
+
+struct Options {
+  std::string config, run_dir, dry_run, time_limit;
+  std::vector<std::string> set;
+  bool auto_resume = false, allow_change = false;
+};
+
+std::string default_run_dir(const std::string& config_path) {
+  std::string name = config_path.substr(config_path.find_last_of('/') + 1);
+  name = name.substr(0, name.find_last_of('.'));
+  char stamp[32];
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  std::strftime(stamp, sizeof stamp, "-%Y%m%d-%H%M%S", localtime_r(&now, &parts));
+  return "runs/" + name + stamp;
+}
+
+int finish(const train::TrainOutcome& outcome, const std::string& run_dir) {
+  const std::string resume = "pan-ppo resume " + run_dir;
+  switch (outcome.end) {
+    case train::TrainEnd::kDone:
+      core::log_info("done: " + std::to_string(outcome.iterations) + " iterations. Evaluate: pan-ppo eval --model " + run_dir +
+                     " --output DIR");
+      break;
+    case train::TrainEnd::kEarlyStop: core::log_info("ended early after " + std::to_string(outcome.iterations) + " iterations"); break;
+    case train::TrainEnd::kSignal:
+    case train::TrainEnd::kTimeLimit:
+      core::log_info("stopped after " + std::to_string(outcome.iterations) + " iterations; go on with: " + resume);
+      break;
+  }
+  return 0;
+}
+
+int run(const Options& o, bool resume) {
+  train::TrainRequest request{.run_dir = o.run_dir, .resume = resume, .allow_change = o.allow_change};
+  if (!o.time_limit.empty()) request.time_limit_s = parse_duration(o.time_limit);
+  const config::Loaded loaded = config::load_run(o.config.empty() ? o.run_dir + "/config.json" : o.config, o.set);
+  for (const std::string& note : loaded.notes) core::log_warn(note);
+  request.config = loaded.config;
+  core::log_info("run folder " + o.run_dir);
+  return finish(train::train(request), o.run_dir);
+}
+
+int dry_run(const Options& o) {
+  PAN_CHECK(o.dry_run == "all" || o.dry_run == "config", kUsage, "--dry-run takes no value or =config").got(o.dry_run);
+  const config::Loaded loaded = config::load_run(o.config, o.set);
+  for (const std::string& note : loaded.notes) core::log_warn(note);
+  const std::string run_dir = o.run_dir.empty() ? default_run_dir(o.config) : o.run_dir;
+  for (const std::string& line : train::dry_run(loaded.config, run_dir, o.dry_run == "config")) std::printf("%s\n", line.c_str());
+  return 0;
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, Action& action) {
+  auto o = std::make_shared<Options>();
+  CLI::App* train = app.add_subcommand("train", "Train a model as a configuration file says");
+  train->add_option("--config", o->config, "Configuration file (JSON, comments allowed)")->required();
+  train->add_option("--set", o->set, "Override one key: a.b=value; may be repeated")->allow_extra_args(false);
+  train->add_option("--run-dir", o->run_dir, "Folder of the run (default: runs/NAME-DATE)");
+  train->add_flag("--auto-resume", o->auto_resume, "Start the run, or go on with it where --run-dir holds one (needs --run-dir)");
+  train->add_flag("--allow-change", o->allow_change, "With --auto-resume: go on with settings that change what is computed");
+  train->add_option("--time-limit", o->time_limit, "Start no iteration that would not end in time: 55m, 3h, 90s");
+  train->add_flag("--dry-run{all}", o->dry_run,
+                  "Check everything, print batch arithmetic, memory and disk plan, and exit; =config opens no model or data");
+  train->callback([o, &action] {
+    action = [o] {
+      if (!o->dry_run.empty()) return dry_run(*o);
+      PAN_CHECK(!o->auto_resume || !o->run_dir.empty(), kUsage, "--auto-resume needs --run-dir");
+      const bool resume = o->auto_resume && train::RunDir::is_run(o->run_dir);
+      if (o->run_dir.empty()) o->run_dir = default_run_dir(o->config);
+      return run(*o, resume);
+    };
+  });
+
+  auto r = std::make_shared<Options>();
+  CLI::App* resume = app.add_subcommand("resume", "Go on with a stopped run");
+  resume->add_option("run_dir", r->run_dir, "Folder of the run")->required();
+  resume->add_option("--set", r->set, "Override one key: a.b=value; may be repeated")->allow_extra_args(false);
+  resume->add_flag("--allow-change", r->allow_change, "Go on with settings that change what is computed");
+  resume->add_option("--time-limit", r->time_limit, "Start no iteration that would not end in time: 55m, 3h, 90s");
+  resume->callback([r, &action] {
+    action = [r] {
+      PAN_CHECK(train::RunDir::is_run(r->run_dir), kData, "this is not a run folder")
+          .where(r->run_dir)
+          .expected("config.json and checkpoints/")
+          .remedy("Give the folder that `pan-ppo train` made");
+      return run(*r, true);
+    };
+  });
+}
+
+}  // namespace pan::cli

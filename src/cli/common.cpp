@@ -1,0 +1,29 @@
+#include "cli/common.h"
+
+#include <cstdlib>
+
+#include "core/error.h"
+
+namespace pan::cli {
+
+double parse_duration(const std::string& text) {
+  double seconds = 0;
+  const char* p = text.c_str();
+  bool good = *p != 0;
+  while (good && *p) {
+    char* end = nullptr;
+    const double value = std::strtod(p, &end);
+    good = end != p && value >= 0;
+    double unit = 1;
+    if (*end == 'h') unit = 3600, ++end;
+    else if (*end == 'm') unit = 60, ++end;
+    else if (*end == 's') ++end;
+    else if (*end != 0) good = false;
+    seconds += value * unit;
+    p = end;
+  }
+  PAN_CHECK(good && seconds > 0, kUsage, "not a duration").expected("like 90s, 55m, 3h or 1h30m").got(text);
+  return seconds;
+}
+
+}  // namespace pan::cli

@@ -1,0 +1,202 @@
+#include "eval/evaluate.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/json.h"
+#include "eval/statistics.h"
+#include "rollout/record.h"
+
+namespace pan::eval {
+namespace {
+
+constexpr int64_t kGeneratedProblems = 500;
+
+struct Item {
+  tasks::Problem problem;
+  std::vector<tasks::Verdict> verdicts;  // one per sample; empty where the prompt was too long
+  bool overlong = false;
+};
+
+int64_t problem_count(const EvalRequest& r) {
+  const int64_t size = r.task.size(tasks::Split::kEval);
+  PAN_CHECK(size != 0, kData, "the evaluation split of task " + r.task.name() + " is empty").pointer("/task");
+  if (r.config.num_problems > 0) return size < 0 ? r.config.num_problems : std::min(size, r.config.num_problems);
+  return size < 0 ? kGeneratedProblems : size;
+}
+
+rollout::GeneratorOptions generator_options(const EvalRequest& r, int64_t max_new_tokens) {
+  rollout::GeneratorOptions options{.seed = r.seed, .stop_tokens = r.stop_tokens};
+  options.sampling = {.temperature = r.config.temperature,
+                      .top_k = r.config.top_k,
+                      .top_p = r.config.top_p,
+                      .max_new_tokens = max_new_tokens,
+                      .stop_strings = r.stop_strings,
+                      .slots = r.config.slots};
+  for (const std::string& text : r.task.stop_strings()) options.sampling.stop_strings.push_back(text);
+  return options;
+}
+
+// The most frequent extracted answer is right; ties go to the answer that came first. No answer never wins against one.
+bool majority_is_right(const std::vector<tasks::Verdict>& verdicts) {
+  size_t best = 0;
+  int64_t best_votes = 0;
+  for (size_t i = 0; i < verdicts.size(); ++i) {
+    if (!verdicts[i].answered) continue;
+    int64_t votes = 0;
+    for (const tasks::Verdict& other : verdicts) votes += other.answered && other.extracted == verdicts[i].extracted;
+    if (votes > best_votes) best_votes = votes, best = i;
+  }
+  return best_votes > 0 && verdicts[best].correct;
+}
+
+void put_share(Evaluation& e, const std::string& key, const std::vector<double>& items, bool each_is_one_trial, uint64_t seed) {
+  double sum = 0;
+  for (double x : items) sum += x;
+  const double value = items.empty() ? std::nan("") : sum / static_cast<double>(items.size());
+  e.metrics[key] = value;
+  const Bounds b = each_is_one_trial ? wilson(std::llround(sum), static_cast<int64_t>(items.size())) : bootstrap_mean(items, seed);
+  e.intervals[key] = {value, b.low, b.high, each_is_one_trial ? "wilson" : "bootstrap over items"};
+}
+
+void summarise(const EvalRequest& r, const std::vector<Item>& items, Evaluation& e) {
+  const int64_t k = r.config.samples;
+  std::vector<double> share, majority, any;
+  std::map<std::string, std::vector<double>> by_group;
+  std::map<std::string, std::pair<double, double>> terms;
+  double unanswered = 0, n = 0;
+  for (const Item& item : items) {
+    int64_t right = 0;
+    for (const tasks::Verdict& v : item.verdicts) {
+      right += v.correct;
+      unanswered += !v.answered;
+      ++n;
+      for (const auto& [name, value] : v.terms) terms[name].first += value, terms[name].second += 1;
+    }
+    // A prompt that is too long is an item that was not answered.
+    if (item.overlong) unanswered += static_cast<double>(k), n += static_cast<double>(k);
+    share.push_back(static_cast<double>(right) / static_cast<double>(k));
+    majority.push_back(majority_is_right(item.verdicts) ? 1 : 0);
+    any.push_back(right > 0 ? 1 : 0);
+    if (!item.problem.group.empty()) by_group[item.problem.group].push_back(share.back());
+  }
+  put_share(e, "accuracy", share, k == 1, r.seed);
+  if (k > 1) {
+    e.metrics["avg@" + std::to_string(k)] = e.metrics["accuracy"];
+    put_share(e, "maj@" + std::to_string(k), majority, true, r.seed);
+    put_share(e, "pass@" + std::to_string(k), any, false, r.seed);
+  }
+  for (const auto& [group, values] : by_group) put_share(e, "accuracy/" + group, values, k == 1, r.seed);
+  e.metrics["no_answer_rate"] = unanswered / n;
+  for (const auto& [name, sum] : terms) e.metrics["score/" + name] = sum.first / sum.second;
+}
+
+std::string row_of(const Item& item, const rollout::Sample& sample, const tasks::Verdict& verdict, const tokenizer::Tokenizer& tokenizer) {
+  rollout::Record record = rollout::make_record(sample, tokenizer);
+  record.id = item.problem.id;
+  record.rewards = verdict.terms;
+  record.rewards["reward"] = verdict.reward;
+  record.rewards["correct"] = verdict.correct;
+  record.notes["extracted"] = verdict.extracted;
+  record.notes["reference"] = item.problem.reference;
+  return rollout::record_line(record);
+}
+
+core::Json results_of(const EvalRequest& r, const Evaluation& e) {
+  core::Json json;
+  json["task"] = r.task.name();
+  for (const auto& [key, value] : e.metrics) json["metrics"][key] = value;
+  for (const auto& [key, i] : e.intervals)
+    json["intervals_95"][key] = {{"value", i.value}, {"low", i.low}, {"high", i.high}, {"method", i.method}};
+  json["num_problems"] = e.num_problems;
+  json["num_samples"] = e.num_samples;
+  json["num_overlong_prompts"] = e.num_overlong_prompts;
+  json["seed"] = r.seed;
+  json["seconds"] = e.seconds;
+  json["tokens_per_s"] = e.tokens_per_s;
+  json["decoding"] = {{"samples", r.config.samples},         {"temperature", r.config.temperature},
+                      {"top_p", r.config.top_p},             {"top_k", r.config.top_k},
+                      {"max_new_tokens", r.config.max_new_tokens > 0 ? r.config.max_new_tokens : r.default_max_new_tokens}};
+  const core::Json description = core::parse_json(r.description, "the description");
+  for (const auto& [key, value] : description.items()) json[key] = value;
+  return json;
+}
+
+}  // namespace
+
+Evaluation evaluate(const EvalRequest& r) {
+  const auto begin = std::chrono::steady_clock::now();
+  const int64_t max_new_tokens = r.config.max_new_tokens > 0 ? r.config.max_new_tokens : r.default_max_new_tokens;
+  const int64_t context = r.decoder.arch().max_positions;
+  std::vector<Item> items(static_cast<size_t>(problem_count(r)));
+  std::vector<rollout::Request> requests;
+  std::vector<size_t> item_of;
+  Evaluation e;
+  for (size_t i = 0; i < items.size(); ++i) {
+    items[i].problem = r.task.problem(tasks::Split::kEval, static_cast<int64_t>(i));
+    const std::vector<int64_t> prompt = r.encode(items[i].problem);
+    items[i].overlong = static_cast<int64_t>(prompt.size()) >= context;
+    e.num_overlong_prompts += items[i].overlong;
+    if (items[i].overlong) continue;
+    for (int64_t j = 0; j < r.config.samples; ++j) {
+      requests.push_back({.sample_id = static_cast<int64_t>(i) * r.config.samples + j, .prompt = prompt, .name = items[i].problem.id});
+      item_of.push_back(i);
+    }
+  }
+  rollout::Generator generator(r.decoder, r.tokenizer, generator_options(r, max_new_tokens));
+  rollout::RunHooks hooks;
+  hooks.should_stop = r.should_stop;
+  if (r.progress) hooks.on_progress = [&](const rollout::Progress& p) { r.progress(p.num_finished, p.num_requests); };
+  const std::vector<rollout::Sample> samples = generator.run(requests, hooks);
+  double truncated = 0, tokens = 0;
+  for (size_t i = 0; i < samples.size(); ++i) {
+    Item& item = items[item_of[i]];
+    item.verdicts.push_back(r.task.judge(item.problem, samples[i].text));
+    truncated += samples[i].finish == rollout::FinishReason::kLength;
+    tokens += static_cast<double>(samples[i].response.size());
+    e.rows.push_back(row_of(item, samples[i], item.verdicts.back(), r.tokenizer));
+  }
+  e.num_problems = static_cast<int64_t>(items.size());
+  e.num_samples = static_cast<int64_t>(samples.size());
+  summarise(r, items, e);
+  const auto n = static_cast<double>(samples.size());
+  e.metrics["truncated_rate"] = samples.empty() ? 0 : truncated / n;
+  e.metrics["response_length/mean"] = samples.empty() ? 0 : tokens / n;
+  e.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  e.tokens_per_s = tokens / e.seconds;
+  e.results = core::dump_json(results_of(r, e), 2) + "\n";
+  return e;
+}
+
+void write_evaluation(const std::string& folder, const Evaluation& e) {
+  core::Disk& disk = core::disk();
+  disk.make_folders(folder);
+  std::string rows;
+  for (const std::string& row : e.rows) rows += row;
+  core::write_file_atomic(disk, folder + "/samples.jsonl", rows);
+  core::write_file_atomic(disk, folder + "/results.json", e.results);
+}
+
+std::vector<std::string> evaluation_lines(const Evaluation& e) {
+  std::vector<std::string> lines;
+  char text[256];
+  std::string groups;
+  for (const auto& [key, i] : e.intervals) {
+    std::snprintf(text, sizeof text, "%s %.1f %% [%.1f, %.1f]", key.c_str(), 100 * i.value, 100 * i.low, 100 * i.high);
+    groups += (groups.empty() ? "" : ", ") + std::string(text);
+  }
+  std::snprintf(text, sizeof text, "evaluation: %lld problems, %lld answers, %.0f tokens/s: ", static_cast<long long>(e.num_problems),
+                static_cast<long long>(e.num_samples), e.tokens_per_s);
+  lines.push_back(text + groups);
+  std::snprintf(text, sizeof text, "  no answer %.1f %%, cut off %.1f %%, mean length %.0f tokens", 100 * e.metrics.at("no_answer_rate"),
+                100 * e.metrics.at("truncated_rate"), e.metrics.at("response_length/mean"));
+  lines.push_back(text);
+  return lines;
+}
+
+}  // namespace pan::eval

@@ -1,0 +1,42 @@
+#include "eval/statistics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/rng.h"
+
+namespace pan::eval {
+
+Bounds wilson(int64_t successes, int64_t n) {
+  if (n == 0) return {0, 1};
+  constexpr double z = 1.959963984540054;
+  const double count = static_cast<double>(n), p = static_cast<double>(successes) / count, z2 = z * z;
+  const double centre = p + z2 / (2 * count);
+  const double half = z * std::sqrt(p * (1 - p) / count + z2 / (4 * count * count));
+  return {std::max(0.0, (centre - half) / (1 + z2 / count)), std::min(1.0, (centre + half) / (1 + z2 / count))};
+}
+
+Bounds bootstrap_mean(const std::vector<double>& items, uint64_t seed) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  if (items.empty()) return {nan, nan};
+  constexpr size_t kRounds = 2000;
+  std::vector<double> means(kRounds);
+  for (size_t round = 0; round < kRounds; ++round) {
+    core::rng::Stream stream({seed, core::rng::Purpose::kBootstrap, round, 0});
+    double sum = 0;
+    for (size_t i = 0; i < items.size(); ++i) sum += items[stream.below(items.size())];
+    means[round] = sum / static_cast<double>(items.size());
+  }
+  std::sort(means.begin(), means.end());
+  return {means[kRounds * 25 / 1000], means[kRounds * 975 / 1000 - 1]};
+}
+
+double pass_at_k(int64_t n, int64_t c, int64_t k) {
+  if (n - c < k) return 1.0;
+  double none = 1.0;
+  for (int64_t i = n - c + 1; i <= n; ++i) none *= 1.0 - static_cast<double>(k) / static_cast<double>(i);
+  return 1.0 - none;
+}
+
+}  // namespace pan::eval

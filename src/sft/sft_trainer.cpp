@@ -1,0 +1,288 @@
+#include "sft/sft_trainer.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "checkpoint/reader.h"
+#include "checkpoint/writer.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/json.h"
+#include "core/log.h"
+#include "core/signals.h"
+#include "eval/evaluate.h"
+#include "kernels/logprob_entropy.h"
+#include "metrics/console.h"
+#include "metrics/jsonl.h"
+#include "model/decoder.h"
+#include "model/safetensors.h"
+#include "rl/optimizer.h"
+#include "rl/plan.h"
+#include "tasks/registry.h"
+#include "tokenizer/chat_template.h"
+#include "train/process.h"
+#include "train/prompts.h"
+#include "train/run_dir.h"
+#include "train/tokenizer_files.h"
+
+namespace pan::sft {
+namespace {
+
+constexpr int64_t kVersion = 1;
+
+double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+core::Json resolved(const SftConfig& config) {
+  SftConfig copy = config;
+  return core::print_fields([&](core::Fields& f) { describe(f, copy); });
+}
+
+model::Arch new_arch(const SftConfig& c, const tokenizer::Tokenizer& tokenizer) {
+  model::Arch a;
+  a.family = c.init.family == "qwen3" ? model::Family::kQwen3 : c.init.family == "qwen2" ? model::Family::kQwen2 : model::Family::kLlama;
+  a.vocab_size = tokenizer.vocab_size();
+  a.hidden_size = c.init.hidden_size;
+  a.intermediate_size = c.init.intermediate_size;
+  a.num_layers = c.init.num_layers;
+  a.num_heads = c.init.num_heads;
+  a.num_kv_heads = c.init.num_kv_heads;
+  a.head_dim = c.init.hidden_size / c.init.num_heads;
+  a.max_positions = c.init.max_positions;
+  a.rms_norm_eps = 1e-5;
+  a.tied_embeddings = true;
+  a.qkv_bias = a.family == model::Family::kQwen2;
+  a.qk_norm = a.family == model::Family::kQwen3;
+  a.rope.theta = c.init.rope_theta;
+  a.eos_token_ids = {tokenizer.eos_id()};
+  a.bos_token_id = tokenizer.bos_id();
+  return a;
+}
+
+class SftTrainer {
+ public:
+  SftTrainer(const SftRequest& request, train::RunDir dir) : config_(request.config), dir_(std::move(dir)) { open(request.resume); }
+
+  SftOutcome run() {
+    SftOutcome outcome;
+    if (config_.eval.every > 0 && config_.eval.at_start && step_ == 0) evaluate();
+    const double begin = now_s();
+    const int64_t first = step_;
+    while (step_ < config_.sft.steps) {
+      if (core::stop_requested()) {
+        outcome.stopped = true;
+        break;
+      }
+      outcome.final_loss = train_step();
+      ++step_;
+      if (step_ % config_.sft.log_every == 0 || step_ == config_.sft.steps) report(outcome.final_loss, begin, first);
+      if (config_.eval.every > 0 && (step_ % config_.eval.every == 0 || step_ == config_.sft.steps)) evaluate();
+      if (config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0) save();
+    }
+    if (saved_ != step_) save();
+    outcome.steps = step_;
+    return outcome;
+  }
+
+ private:
+  void open(bool resume) {
+    core::set_log_file(dir_.log_path());
+    const at::Device device = train::prepare_process(config_.model, config_.threads);
+    tokenizer_ = tokenizer::load(config_.model.path);
+    chat_ = tokenizer::load_chat_template(config_.model.path, config_.prompt, *tokenizer_);
+    task_ = tasks::make(config_.task);
+    const model::DecoderOptions options{.dtype = train::compute_type(config_.model), .device = device};
+    std::optional<checkpoint::Checkpoint> found;
+    if (resume) found = checkpoint::find_latest(dir_.checkpoints());
+    if (found)
+      decoder_ = model::load_decoder(found->file("policy"), options);
+    else if (config_.init.hidden_size > 0)
+      decoder_ = model::make_decoder(new_arch(config_, *tokenizer_), options, static_cast<uint64_t>(config_.seed));
+    else
+      decoder_ = model::load_decoder(config_.model.path, options);
+    end_of_turn_ = chat_->end_of_turn_id(*tokenizer_);
+    if (end_of_turn_ < 0) end_of_turn_ = tokenizer_->eos_id();
+    PAN_CHECK(end_of_turn_ >= 0, kData, "the tokenizer has no end-of-text token").where(config_.model.path).remedy("Set prompt.end_of_turn");
+    optimizer_ = std::make_unique<rl::Optimizer>(decoder_->parameters(), config_.optimizer, config_.sft.steps);
+    prompts_ = std::make_unique<train::PromptSource>(
+        *task_, [this](const tasks::Problem& p) { return pair_of(p); },
+        train::PromptOptions{.seed = static_cast<uint64_t>(config_.seed), .max_prompt_tokens = config_.sft.max_tokens, .overlong = config_.sft.overlong});
+    if (found) restore(*found);
+    metrics::cut_file(core::disk(), dir_.metrics_path(), log_bytes_);
+    log_ = std::make_unique<metrics::JsonlWriter>(core::disk(), dir_.metrics_path());
+  }
+
+  // Prompt and answer as one sequence; where the answer begins is kept in prompt_length_of_.
+  std::vector<int64_t> pair_of(const tasks::Problem& p) {
+    PAN_CHECK(!p.answer.empty(), kData, "the problem has no worked answer to train on").where(p.id);
+    std::vector<int64_t> ids = chat_->encode_prompt(*tokenizer_, p.prompt);
+    prompt_length_ = static_cast<int64_t>(ids.size());
+    const std::vector<int64_t> answer = tokenizer_->encode(p.answer, {.allow_special = false});
+    ids.insert(ids.end(), answer.begin(), answer.end());
+    ids.push_back(end_of_turn_);
+    return ids;
+  }
+
+  std::vector<rl::TrainSequence> next_batch() {
+    std::vector<rl::TrainSequence> batch;
+    while (static_cast<int64_t>(batch.size()) < config_.sft.batch_size) {
+      train::Prompt pair = std::move(prompts_->next(1)[0]);
+      batch.push_back({.id = static_cast<int64_t>(batch.size()), .tokens = std::move(pair.tokens), .prompt_length = prompt_length_});
+    }
+    return batch;
+  }
+
+  // Mean loss of the step in nat per answer token.
+  double train_step() {
+    const std::vector<rl::TrainSequence> batch = next_batch();
+    int64_t total = 0;
+    std::vector<int64_t> order(batch.size());
+    for (size_t i = 0; i < batch.size(); ++i) {
+      total += batch[i].response_length();
+      order[i] = static_cast<int64_t>(i);
+    }
+    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return batch[a].tokens.size() < batch[b].tokens.size(); });
+    double sum = 0;
+    for (const rl::MicroBatch& micro : rl::cut_micro_batches(batch, order, config_.sft.micro_batch_tokens)) {
+      const at::Tensor loss = micro_loss(batch, micro) / static_cast<double>(total);
+      sum += loss.item<double>();
+      loss.backward();
+      optimizer_->accumulate();
+    }
+    num_tokens_ += total;
+    const bool finite = std::isfinite(sum);
+    if (finite)
+      last_ = optimizer_->step();
+    else
+      optimizer_->skip();
+    PAN_CHECK(optimizer_->skipped_in_a_row() < config_.sft.max_bad_steps, kGuard,
+              std::to_string(config_.sft.max_bad_steps) + " steps in a row had a non-finite loss or gradient")
+        .pointer(finite ? last_.first_bad : "loss")
+        .remedy("Lower optimizer.lr; the last checkpoint is untouched");
+    return sum;
+  }
+
+  at::Tensor micro_loss(const std::vector<rl::TrainSequence>& batch, const rl::MicroBatch& micro) {
+    std::vector<std::vector<int64_t>> sequences;
+    std::vector<int64_t> rows, targets;
+    int64_t offset = 0;
+    for (int64_t i : micro) {
+      const rl::TrainSequence& s = batch[static_cast<size_t>(i)];
+      sequences.push_back(s.tokens);
+      for (int64_t t = s.prompt_length; t < static_cast<int64_t>(s.tokens.size()); ++t) {
+        rows.push_back(offset + t - 1);
+        targets.push_back(s.tokens[static_cast<size_t>(t)]);
+      }
+      offset += static_cast<int64_t>(s.tokens.size());
+    }
+    const at::Device device = decoder_->options().device;
+    const at::Tensor hidden = decoder_->hidden(model::pack(sequences, device));
+    const at::Tensor picked = hidden.index_select(0, at::tensor(rows, at::kLong).to(device));
+    const auto out = kernels::logprob_entropy(picked, decoder_->output_weight(), at::tensor(targets, at::kLong).to(device), {});
+    return -out.logprob.sum();
+  }
+
+  void report(double loss, double begin, int64_t first) {
+    const double per_step = (now_s() - begin) / static_cast<double>(step_ - first);
+    log_->write({{"event", "step"}, {"step", step_}, {"sft/loss", loss}, {"sft/lr", last_.lr}, {"sft/grad_norm", last_.grad_norm},
+                 {"sft/tokens", num_tokens_}, {"sft/skipped_pairs", prompts_->num_skipped()}, {"timing_s/step", per_step}});
+    char text[160];
+    std::snprintf(text, sizeof text, "step %lld/%lld | loss %.4f | gradient %.3g | lr %.3g | %.3g s a step | ", static_cast<long long>(step_),
+                  static_cast<long long>(config_.sft.steps), loss, last_.grad_norm, last_.lr, per_step);
+    core::log_info(text + metrics::duration_text(per_step * static_cast<double>(config_.sft.steps - step_)) + " left");
+  }
+
+  void evaluate() {
+    const at::NoGradGuard no_grad;
+    const eval::Evaluation e = eval::evaluate({.decoder = *decoder_,
+                                               .tokenizer = *tokenizer_,
+                                               .task = *task_,
+                                               .encode = [this](const tasks::Problem& p) { return chat_->encode_prompt(*tokenizer_, p.prompt); },
+                                               .stop_tokens = {end_of_turn_},
+                                               .config = config_.eval,
+                                               .default_max_new_tokens = config_.eval_max_new_tokens,
+                                               .seed = static_cast<uint64_t>(config_.seed),
+                                               .description = core::dump_json({{"run", dir_.path()}, {"step", step_}})});
+    eval::write_evaluation(dir_.eval_folder(step_), e);
+    for (const std::string& line : eval::evaluation_lines(e)) core::log_info(line);
+    core::Json event = {{"event", "evaluation"}, {"step", step_}};
+    for (const auto& [key, value] : e.metrics) event["eval/" + key] = value;
+    log_->write(event);
+    metric_ = e.metrics;
+  }
+
+  void save() {
+    const at::NoGradGuard no_grad;
+    checkpoint::CheckpointWriter w(dir_.checkpoints(), step_);
+    const std::string policy = w.make_folder("policy");
+    const bool bf16 = config_.model.export_dtype == "bfloat16" || (config_.model.export_dtype == "auto" && config_.model.dtype == "bfloat16");
+    model::save_decoder(policy, *decoder_, bf16 ? at::kBFloat16 : at::kFloat, optimizer_->masters());
+    train::copy_tokenizer_files(config_.model.path, policy);
+    model::NamedTensors tensors = optimizer_->state_tensors();
+    if (bf16 && config_.model.dtype == "float32")
+      for (const auto& [name, value] : decoder_->parameters()) tensors.emplace_back("exact." + name, value);
+    w.expect_checksum("optimizer.safetensors", model::write_safetensors(w.folder() + "/optimizer.safetensors", tensors));
+    w.add_section("optimizer", kVersion, optimizer_->state());
+    log_->sync();
+    w.add_section("sft", kVersion,
+                  {{"step", step_}, {"position", prompts_->position()}, {"skipped", prompts_->num_skipped()}, {"tokens", num_tokens_}, {"log_bytes", log_->size_bytes()}});
+    std::map<std::string, double> figures;
+    for (const auto& [key, value] : metric_) figures["eval/" + key] = value;
+    w.set_metrics(figures);
+    w.publish(config_.checkpoint);
+    saved_ = step_;
+    core::log_info("checkpoint of step " + std::to_string(step_) + " written");
+  }
+
+  void restore(const checkpoint::Checkpoint& c) {
+    const at::NoGradGuard no_grad;
+    model::NamedTensors tensors;
+    for (auto& [name, value] : model::read_safetensors(c.file("optimizer.safetensors"))) {
+      if (name.rfind("exact.", 0) != 0) {
+        tensors.emplace_back(name, value);
+        continue;
+      }
+      for (const auto& [parameter, target] : decoder_->parameters())
+        if (name == "exact." + parameter) target.copy_(value);
+    }
+    optimizer_->load(c.section("optimizer", kVersion), tensors);
+    const core::Json state = c.section("sft", kVersion);
+    auto integer = [&](const char* key) { return core::get_required<int64_t>(state, key, c.folder()); };
+    step_ = saved_ = integer("/step");
+    prompts_->set_position(integer("/position"));
+    prompts_->set_num_skipped(integer("/skipped"));
+    num_tokens_ = integer("/tokens");
+    log_bytes_ = static_cast<uint64_t>(integer("/log_bytes"));
+    core::log_info("going on after step " + std::to_string(step_) + " from " + c.folder());
+  }
+
+  SftConfig config_;
+  train::RunDir dir_;
+  std::shared_ptr<const tokenizer::Tokenizer> tokenizer_;
+  std::shared_ptr<const tokenizer::ChatTemplate> chat_;
+  std::shared_ptr<const tasks::Task> task_;
+  std::unique_ptr<model::Decoder> decoder_;
+  std::unique_ptr<rl::Optimizer> optimizer_;
+  std::unique_ptr<train::PromptSource> prompts_;
+  std::unique_ptr<metrics::JsonlWriter> log_;
+  rl::StepReport last_;
+  std::map<std::string, double> metric_;
+  int64_t end_of_turn_ = -1, prompt_length_ = 0, step_ = 0, saved_ = -1, num_tokens_ = 0;
+  uint64_t log_bytes_ = 0;
+};
+
+}  // namespace
+
+SftOutcome train(const SftRequest& request) {
+  core::install_stop_signals();
+  train::RunDir dir = request.resume ? train::RunDir::open(request.run_dir) : train::RunDir::create(request.run_dir, resolved(request.config));
+  return SftTrainer(request, std::move(dir)).run();
+}
+
+}  // namespace pan::sft

@@ -1,0 +1,41 @@
+// The files of a run that grow: metrics.jsonl, rollouts.jsonl and TensorBoard events. A checkpoint records their lengths; a resume
+// cuts them back to it, so that no line is doubled.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "core/json.h"
+#include "metrics/jsonl.h"
+#include "metrics/metric.h"
+#include "metrics/tensorboard.h"
+#include "train/iteration.h"
+#include "train/run_dir.h"
+#include "train/session.h"
+
+namespace pan::train {
+
+struct LogLengths {
+  uint64_t metrics = 0, rollouts = 0, events = 0;  // byte
+  core::Json to_json() const;
+  static LogLengths from_json(const core::Json& json, const std::string& source);
+};
+
+class RunLogs {
+ public:
+  // Cuts the files back to `lengths` and opens them. Errors: kData when a file is shorter; kIo.
+  RunLogs(const RunDir& dir, bool tensorboard, const LogLengths& lengths);
+
+  void iteration(const Session& session, const Iteration& iteration);  // metrics and rollouts
+  void evaluation(int64_t iteration, const metrics::Values& values);
+  // Prints one answer of the iteration with its rewards.
+  void show_sample(const Session& session, const Iteration& iteration) const;
+
+  LogLengths sync();  // on the device; the lengths to record
+
+ private:
+  metrics::JsonlWriter metrics_, rollouts_;
+  std::unique_ptr<metrics::EventWriter> events_;
+};
+
+}  // namespace pan::train

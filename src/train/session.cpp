@@ -1,0 +1,134 @@
+#include "train/session.h"
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "rl/rl_config.h"
+#include "tasks/registry.h"
+
+namespace pan::train {
+
+core::Json LoopState::to_json() const {
+  core::Json json = {{"iteration", iteration},
+                     {"prompt_position", prompt_position},
+                     {"prompts_skipped", prompts_skipped},
+                     {"groups_iteration", groups_iteration},
+                     {"groups", groups.empty() ? core::Json() : groups.to_json()},
+                     {"moments", moments.to_json()},
+                     {"kl", core::parse_json(kl, "the KL coefficient")},
+                     {"best_metric", best_metric ? core::Json(*best_metric) : core::Json()},
+                     {"best_iteration", best_iteration},
+                     {"evals_without_best", evals_without_best},
+                     {"last_eval_iteration", last_eval_iteration}};
+  return json;
+}
+
+LoopState LoopState::from_json(const core::Json& json, const std::string& source) {
+  auto integer = [&](const char* key) { return core::get_required<int64_t>(json, key, source); };
+  LoopState s;
+  s.iteration = integer("/iteration");
+  s.prompt_position = integer("/prompt_position");
+  s.prompts_skipped = integer("/prompts_skipped");
+  s.groups_iteration = integer("/groups_iteration");
+  if (!json.at("groups").is_null()) s.groups = rhythm::HeadGroups::from_json(json.at("groups"), source);
+  s.moments = rhythm::RhythmMoments::from_json(json.at("moments"), source);
+  s.kl = core::dump_json(json.at("kl"));
+  if (!json.at("best_metric").is_null()) s.best_metric = core::get_required<double>(json, "/best_metric", source);
+  s.best_iteration = integer("/best_iteration");
+  s.evals_without_best = integer("/evals_without_best");
+  s.last_eval_iteration = integer("/last_eval_iteration");
+  return s;
+}
+
+rl::Models Session::models() const {
+  return {.policy = policy.get(),
+          .reference = reference.get(),
+          .critic = critic.get(),
+          .value_head = value_head ? const_cast<model::ValueHead*>(&*value_head) : nullptr};
+}
+
+EncodePrompt Session::encoder() const {
+  return [chat = chat, tok = tokenizer](const tasks::Problem& problem) { return chat->encode_prompt(*tok, problem.prompt); };
+}
+
+namespace {
+
+void check_vocabulary(const tokenizer::Tokenizer& tokenizer, const model::Arch& arch, const std::string& folder) {
+  PAN_CHECK(tokenizer.vocab_size() <= arch.vocab_size, kData, "the tokenizer has more tokens than the model has embeddings")
+      .where(folder)
+      .expected("at most vocab_size = " + std::to_string(arch.vocab_size))
+      .got(std::to_string(tokenizer.vocab_size()))
+      .remedy("Tokenizer and weights are of different models; take both from one folder");
+}
+
+std::vector<int64_t> all_layers(const model::Arch& arch) {
+  std::vector<int64_t> layers(static_cast<size_t>(arch.num_layers));
+  for (int64_t i = 0; i < arch.num_layers; ++i) layers[static_cast<size_t>(i)] = i;
+  return layers;
+}
+
+void load_models(Session& s, const OpenOptions& options) {
+  const config::RunConfig& c = s.config;
+  const model::DecoderOptions decoder_options{.dtype = compute_type(c.model), .device = s.device};
+  s.policy = model::load_decoder(options.policy_folder.empty() ? c.model.path : options.policy_folder, decoder_options);
+  if (rl::needs_reference(c.rl)) s.reference = model::load_decoder(c.model.path, decoder_options);
+  if (!rl::needs_critic(c.rl)) return;
+  if (c.rl.critic.mode == rl::CriticMode::kShared) {
+    s.value_head = model::ValueHead::zeros(s.policy->arch().hidden_size, s.device);
+    return;
+  }
+  std::string folder = options.critic_folder;
+  if (folder.empty()) folder = c.rl.critic.path.empty() ? c.model.path : c.rl.critic.path;
+  model::Critic critic = model::load_critic(folder, decoder_options);
+  s.critic = std::move(critic.trunk);
+  s.value_head = std::move(critic.head);
+}
+
+}  // namespace
+
+std::unique_ptr<Session> open_session(const config::RunConfig& config, const OpenOptions& options) {
+  auto session = std::make_unique<Session>();
+  Session& s = *session;
+  s.config = config;
+  PAN_CHECK(!config.model.path.empty(), kConfig, "no model is named")
+      .pointer("/model/path")
+      .expected("a Hugging Face folder")
+      .remedy("Set model.path, e.g. --set model.path=DIR");
+  s.device = prepare_process(config.model, config.threads);
+  s.tokenizer = tokenizer::load(config.model.path);
+  s.chat = tokenizer::load_chat_template(config.model.path, config.prompt, *s.tokenizer);
+  s.stop_tokens = tokenizer::stop_token_ids(config.model.path, *s.tokenizer, *s.chat);
+  s.task = tasks::make(config.task);
+  const model::Arch arch = model::read_arch(config.model.path);
+  check_vocabulary(*s.tokenizer, arch, config.model.path);
+  const int64_t longest = config.train.max_prompt_tokens + config.rollout.max_new_tokens;
+  PAN_CHECK(longest <= arch.max_positions, kConfig, "prompt and answer do not fit the model's context")
+      .pointer("/train/max_prompt_tokens")
+      .expected("train.max_prompt_tokens + rollout.max_new_tokens <= " + std::to_string(arch.max_positions))
+      .got(std::to_string(config.train.max_prompt_tokens) + " + " + std::to_string(config.rollout.max_new_tokens));
+  if (config.rhythm.enabled)
+    s.tap_layers = rhythm::resolve_layers(config.rhythm, model::default_tap_layers(arch), all_layers(arch));
+  s.prompts = std::make_unique<PromptSource>(
+      *s.task, s.encoder(),
+      PromptOptions{.seed = static_cast<uint64_t>(config.seed),
+                    .max_prompt_tokens = config.train.max_prompt_tokens,
+                    .overlong = config.train.overlong_prompts});
+  s.kl = std::make_unique<rl::KlCoefficient>(config.rl.kl);
+  s.state.kl = core::dump_json(s.kl->state());
+  if (!options.load_models) return session;
+  load_models(s, options);
+  const int64_t steps_per_iteration = config.sequences_per_iteration() / config.rl.ppo.minibatch_size * config.rl.ppo.epochs;
+  s.updater = std::make_unique<rl::Updater>(
+      s.models(), config.rl,
+      rl::UpdateOptions{.temperature = config.rollout.temperature,
+                        .total_steps = config.train.iterations * steps_per_iteration,
+                        .max_response_tokens = config.rollout.max_new_tokens,
+                        .max_bad_steps = config.train.max_bad_steps,
+                        .progress = [&s](int64_t done, int64_t total) {
+                          return !s.update_progress || s.update_progress(done, total);
+                        }});
+  return session;
+}
+
+}  // namespace pan::train

@@ -1,0 +1,116 @@
+#include "train/snapshot.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/reader.h"
+#include "checkpoint/retention.h"
+#include "checkpoint/writer.h"
+#include "config/load.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "model/safetensors.h"
+#include "train/tokenizer_files.h"
+
+namespace pan::train {
+namespace {
+
+constexpr int64_t kLoopVersion = 1, kLogsVersion = 1, kConfigVersion = 1, kOptimizerVersion = 1;
+constexpr char kValueHead[] = "value_head.safetensors";
+
+at::ScalarType export_type(const Session& s) {
+  if (s.config.model.export_dtype == "float32") return at::kFloat;
+  if (s.config.model.export_dtype == "bfloat16") return at::kBFloat16;
+  return compute_type(s.config.model);
+}
+
+void write_tensors(checkpoint::CheckpointWriter& w, const std::string& name, const model::NamedTensors& tensors) {
+  w.expect_checksum(name, model::write_safetensors(w.folder() + "/" + name, tensors));
+}
+
+// Float32 values that the exported folder would round: exact weights of a float32 run exported as bfloat16.
+bool needs_exact_copy(const Session& s) { return compute_type(s.config.model) == at::kFloat && export_type(s) != at::kFloat; }
+
+void write_optimizer(checkpoint::CheckpointWriter& w, const std::string& name, rl::Optimizer& optimizer) {
+  write_tensors(w, name + ".safetensors", optimizer.state_tensors());
+  w.add_section(name, kOptimizerVersion, optimizer.state());
+}
+
+void read_optimizer(const checkpoint::Checkpoint& c, const std::string& name, rl::Optimizer& optimizer) {
+  optimizer.load(c.section(name, kOptimizerVersion), model::read_safetensors(c.file(name + ".safetensors")));
+}
+
+void copy_into(const model::NamedTensors& targets, const std::string& path) {
+  const at::NoGradGuard no_grad;
+  const model::SafetensorsFile file(path);
+  for (auto [name, tensor] : targets) file.load_into(name, tensor, true);
+}
+
+void check_same_run(const checkpoint::Checkpoint& c, const config::RunConfig& config, bool allow_change) {
+  const auto before = config::load_run_json(c.section("config", kConfigVersion), c.folder(), {});
+  const std::vector<std::string> changes = config::differences(before.config, config);
+  if (changes.empty()) return;
+  std::string text;
+  for (const std::string& change : changes) text += (text.empty() ? "" : "; ") + change;
+  PAN_CHECK(allow_change, kConfig, "the configuration computes something else than the run did so far")
+      .where(c.folder())
+      .got(text)
+      .remedy("Add --allow-change to go on with the new settings, or train a new run");
+  core::log_warn("going on with changed settings: " + text);
+}
+
+}  // namespace
+
+void save_snapshot(Session& s, const RunDir& dir, const LogLengths& lengths, std::optional<double> metric) {
+  const at::NoGradGuard no_grad;
+  checkpoint::CheckpointWriter w(dir.checkpoints(), s.state.iteration);
+  const std::string policy = w.make_folder("policy");
+  model::save_decoder(policy, *s.policy, export_type(s), s.updater->policy_optimizer().masters());
+  copy_tokenizer_files(s.config.model.path, policy);
+  if (needs_exact_copy(s)) write_tensors(w, "policy_float32.safetensors", s.policy->parameters());
+  write_optimizer(w, "policy_optimizer", s.updater->policy_optimizer());
+  if (s.critic) {
+    const std::string critic = w.make_folder("critic");
+    model::save_critic(critic, *s.critic, *s.value_head, export_type(s), s.updater->critic_optimizer()->masters());
+    if (needs_exact_copy(s)) write_tensors(w, "critic_float32.safetensors", s.critic->parameters());
+    write_optimizer(w, "critic_optimizer", *s.updater->critic_optimizer());
+  }
+  if (s.value_head) write_tensors(w, kValueHead, s.value_head->parameters());
+  w.add_section("loop", kLoopVersion, s.state.to_json());
+  w.add_section("logs", kLogsVersion, lengths.to_json());
+  w.add_section("config", kConfigVersion, config::resolved(s.config));
+  if (metric) w.set_metrics({{s.config.checkpoint.metric, *metric}});
+  w.publish(s.config.checkpoint);
+}
+
+Resumed resume_session(const RunDir& dir, const config::RunConfig& config, bool allow_change) {
+  Resumed resumed;
+  const std::optional<checkpoint::Checkpoint> found = checkpoint::find_latest(dir.checkpoints());
+  if (!found) {
+    core::log_info("no complete checkpoint in " + dir.checkpoints() + ": the run starts at its beginning");
+    resumed.session = open_session(config);
+    return resumed;
+  }
+  const checkpoint::Checkpoint& c = *found;
+  check_same_run(c, config, allow_change);
+  resumed.session =
+      open_session(config, {.policy_folder = c.file("policy"), .critic_folder = c.has_folder("critic") ? c.file("critic") : ""});
+  Session& s = *resumed.session;
+  if (c.has_file("policy_float32.safetensors")) copy_into(s.policy->parameters(), c.file("policy_float32.safetensors"));
+  if (c.has_file("critic_float32.safetensors") && s.critic) copy_into(s.critic->parameters(), c.file("critic_float32.safetensors"));
+  if (s.value_head && c.has_file(kValueHead)) copy_into(s.value_head->parameters(), c.file(kValueHead));
+  read_optimizer(c, "policy_optimizer", s.updater->policy_optimizer());
+  if (s.critic) read_optimizer(c, "critic_optimizer", *s.updater->critic_optimizer());
+  s.state = LoopState::from_json(c.section("loop", kLoopVersion), c.folder());
+  s.kl->load(core::parse_json(s.state.kl, c.folder()));
+  s.prompts->set_position(s.state.prompt_position);
+  s.prompts->set_num_skipped(s.state.prompts_skipped);
+  resumed.log_lengths = LogLengths::from_json(c.section("logs", kLogsVersion), c.folder());
+  resumed.found = true;
+  core::log_info("going on after iteration " + std::to_string(s.state.iteration) + " from " + c.folder());
+  return resumed;
+}
+
+}  // namespace pan::train

@@ -1,0 +1,283 @@
+#include "train/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <ctime>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "config/load.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "core/signals.h"
+#include "eval/evaluate.h"
+#include "metrics/console.h"
+#include "rollout/record.h"
+#include "train/iteration_metrics.h"
+#include "train/logs.h"
+#include "train/run_dir.h"
+#include "train/session.h"
+#include "train/snapshot.h"
+#include "train/stages.h"
+
+namespace pan::train {
+namespace {
+
+double now_s() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// An update that needs less than this after a stop signal is finished, else dropped.
+constexpr double kGraceSeconds = 20;
+
+class Trainer {
+ public:
+  Trainer(const TrainRequest& request, RunDir dir) : request_(request), dir_(std::move(dir)), start_(now_s()) {}
+
+  TrainOutcome run() {
+    open();
+    TrainOutcome outcome;
+    if (eval_due()) evaluate();
+    while (s_->state.iteration < config().train.iterations) {
+      if (core::stop_requested()) {
+        outcome.end = TrainEnd::kSignal;
+        break;
+      }
+      if (!next_iteration_fits()) {
+        outcome.end = TrainEnd::kTimeLimit;
+        break;
+      }
+      if (!run_iteration()) {
+        outcome.end = TrainEnd::kSignal;
+        break;
+      }
+      if (early_stop_due()) {
+        outcome.end = TrainEnd::kEarlyStop;
+        break;
+      }
+    }
+    if (!weights_are_dirty_ && last_saved_ != s_->state.iteration) save();
+    outcome.iterations = s_->state.iteration;
+    outcome.resumable_at = last_saved_;
+    return outcome;
+  }
+
+ private:
+  const config::RunConfig& config() const { return s_->config; }
+
+  void open() {
+    core::set_log_file(dir_.log_path());
+    if (request_.resume) {
+      Resumed resumed = resume_session(dir_, request_.config, request_.allow_change);
+      s_ = std::move(resumed.session);
+      last_saved_ = resumed.found ? s_->state.iteration : -1;
+      logs_ = std::make_unique<RunLogs>(dir_, config().train.tensorboard, resumed.log_lengths);
+    } else {
+      s_ = open_session(request_.config);
+      logs_ = std::make_unique<RunLogs>(dir_, config().train.tensorboard, LogLengths{});
+    }
+  }
+
+  StageHooks hooks() {
+    StageHooks h;
+    h.should_stop = [] { return core::stop_requested(); };
+    h.progress = [this](const std::string& phase, double done, double total) { show_progress(phase, done, total); };
+    return h;
+  }
+
+  void show_progress(const std::string& phase, double done, double total) {
+    if (!bar_ || phase != bar_phase_) {
+      bar_.reset();
+      bar_ = std::make_unique<metrics::Progress>(phase, static_cast<int64_t>(total), "seq");
+      bar_phase_ = phase;
+    }
+    bar_->update(static_cast<int64_t>(done));
+  }
+  void hide_progress() { bar_.reset(); }
+
+  // False: a stop signal came and the iteration was dropped.
+  bool run_iteration() {
+    Iteration it;
+    it.index = s_->state.iteration;
+    const LoopState boundary = s_->state;
+    const double begin = now_s();
+    try {
+      run_rollout(*s_, it, hooks());
+      run_scoring(*s_, it, hooks());
+    } catch (const core::Error& error) {
+      hide_progress();
+      if (error.kind() != core::ErrorKind::kInterrupted) throw;
+      s_->state = boundary;
+      core::log_info("stopped while " + std::string(it.samples.empty() ? "sampling" : "scoring") + ": iteration " +
+                     std::to_string(it.index + 1) + " is dropped");
+      return false;
+    }
+    run_rhythm(*s_, it);
+    run_advantages(*s_, it);
+    weights_are_dirty_ = true;
+    const bool finished = run_update(*s_, it, update_hooks());
+    hide_progress();
+    if (!finished) {
+      core::log_info("stopped in the update of iteration " + std::to_string(it.index + 1) + ", which is dropped; the run resumes at " +
+                     (last_saved_ >= 0 ? "the checkpoint of iteration " + std::to_string(last_saved_) : std::string("its start")));
+      return false;
+    }
+    weights_are_dirty_ = false;
+    finish_iteration(it, begin);
+    return true;
+  }
+
+  StageHooks update_hooks() {
+    StageHooks h = hooks();
+    h.should_stop = [this, begin = now_s()] {
+      if (!core::stop_requested()) return false;
+      const double share = std::max(update_share_, 1e-6);
+      return (now_s() - begin) * (1 - share) / share > kGraceSeconds;
+    };
+    h.progress = [this](const std::string& phase, double done, double total) {
+      update_share_ = total > 0 ? done / total : 0;
+      show_progress(phase, done, total);
+    };
+    update_share_ = 0;
+    return h;
+  }
+
+  void finish_iteration(Iteration& it, double begin) {
+    LoopState& state = s_->state;
+    state.iteration = it.index + 1;
+    state.prompt_position = s_->prompts->position();
+    state.prompts_skipped = s_->prompts->num_skipped();
+    longest_iteration_s_ = std::max(longest_iteration_s_, now_s() - begin);
+    collect_metrics(*s_, it);
+    logs_->iteration(*s_, it);
+    const int64_t done = state.iteration, total = config().train.iterations;
+    mean_iteration_s_ = mean_iteration_s_ == 0 ? now_s() - begin : 0.7 * mean_iteration_s_ + 0.3 * (now_s() - begin);
+    core::log_info(metrics::iteration_line(
+        {.iteration = done, .total = total, .eta_s = mean_iteration_s_ * static_cast<double>(total - done)}, it.metrics));
+    const int64_t show = config().train.show_sample_every;
+    if (show > 0 && it.index % show == 0) logs_->show_sample(*s_, it);
+    if (eval_due() && !core::stop_requested()) evaluate();
+    const int64_t every = config().checkpoint.every;
+    if (every > 0 && done % every == 0) save();
+  }
+
+  // Also after a resume, where a stop kept the evaluation of the last iteration from being done.
+  bool eval_due() const {
+    const LoopState& state = s_->state;
+    const eval::EvalConfig& c = config().eval;
+    if (c.every == 0 || state.last_eval_iteration >= state.iteration) return false;
+    if (state.iteration == 0) return c.at_start;
+    return state.iteration % c.every == 0 || state.iteration == config().train.iterations;
+  }
+
+  void evaluate() {
+    const double begin = now_s();
+    LoopState& state = s_->state;
+    eval::Evaluation e;
+    try {
+      std::unique_ptr<metrics::Progress> bar;
+      e = eval::evaluate({.decoder = *s_->policy,
+                          .tokenizer = *s_->tokenizer,
+                          .task = *s_->task,
+                          .encode = s_->encoder(),
+                          .stop_tokens = s_->stop_tokens,
+                          .config = config().eval,
+                          .default_max_new_tokens = config().rollout.max_new_tokens,
+                          .stop_strings = config().rollout.stop_strings,
+                          .seed = static_cast<uint64_t>(config().seed),
+                          .description = core::dump_json({{"run", dir_.path()}, {"iteration", state.iteration}, {"config", config::resolved(config())}}),
+                          .progress =
+                              [&](int64_t done, int64_t total) {
+                                if (!bar) bar = std::make_unique<metrics::Progress>("evaluating", total, "answer");
+                                bar->update(done);
+                              },
+                          .should_stop = [] { return core::stop_requested(); }});
+    } catch (const core::Error& error) {
+      if (error.kind() != core::ErrorKind::kInterrupted) throw;
+      core::log_info("stopped while evaluating; the evaluation is done again after a resume");
+      return;
+    }
+    eval::write_evaluation(dir_.eval_folder(state.iteration), e);
+    state.last_eval_iteration = state.iteration;
+    longest_eval_s_ = std::max(longest_eval_s_, now_s() - begin);
+    for (const std::string& line : eval::evaluation_lines(e)) core::log_info(line);
+    metrics::Values values;
+    for (const auto& [key, value] : e.metrics) values["eval/" + key] = value;
+    values["timing_s/testing"] = now_s() - begin;
+    logs_->evaluation(state.iteration, values);
+    note_best(values);
+  }
+
+  void note_best(const metrics::Values& values) {
+    LoopState& state = s_->state;
+    const auto found = values.find(config().checkpoint.metric);
+    if (found == values.end()) {
+      core::log_warn("checkpoint.metric", "checkpoint.metric " + config().checkpoint.metric + " is not among the evaluation's figures");
+      return;
+    }
+    const bool higher = config().checkpoint.better == checkpoint::Better::kHigher;
+    const bool better = !state.best_metric || (higher ? found->second > *state.best_metric : found->second < *state.best_metric);
+    if (better) {
+      state.best_metric = found->second;
+      state.best_iteration = state.iteration;
+      state.evals_without_best = 0;
+    } else {
+      ++state.evals_without_best;
+    }
+    last_metric_ = {state.iteration, found->second};
+    if (better && config().checkpoint.keep_best > 0 && state.iteration > 0) save();
+  }
+
+  bool early_stop_due() {
+    const int64_t limit = config().train.early_stop_evals;
+    if (limit == 0 || s_->state.evals_without_best < limit) return false;
+    core::log_info("no better " + config().checkpoint.metric + " in " + std::to_string(limit) + " evaluations: the run ends early");
+    return true;
+  }
+
+  bool next_iteration_fits() {
+    double limit = config().train.time_limit_s;
+    if (request_.time_limit_s > 0) limit = limit > 0 ? std::min(limit, request_.time_limit_s) : request_.time_limit_s;
+    if (limit <= 0) return true;
+    const double needed = 1.1 * longest_iteration_s_ + 1.5 * longest_save_s_ + longest_eval_s_;
+    if (now_s() - start_ + needed <= limit) return true;
+    core::log_info("the next iteration would not end within the time limit of " + metrics::duration_text(limit));
+    return false;
+  }
+
+  void save() {
+    if (last_saved_ == s_->state.iteration) return;
+    const double begin = now_s();
+    std::optional<double> metric;
+    if (last_metric_.first == s_->state.iteration) metric = last_metric_.second;
+    save_snapshot(*s_, dir_, logs_->sync(), metric);
+    last_saved_ = s_->state.iteration;
+    longest_save_s_ = std::max(longest_save_s_, now_s() - begin);
+    core::log_info("checkpoint of iteration " + std::to_string(last_saved_) + " written in " + metrics::duration_text(now_s() - begin));
+  }
+
+  TrainRequest request_;
+  RunDir dir_;
+  double start_;
+  std::unique_ptr<Session> s_;
+  std::unique_ptr<RunLogs> logs_;
+  std::unique_ptr<metrics::Progress> bar_;
+  std::string bar_phase_;
+  int64_t last_saved_ = -1;
+  bool weights_are_dirty_ = false;
+  double update_share_ = 0;
+  double longest_iteration_s_ = 0, longest_save_s_ = 0, longest_eval_s_ = 0, mean_iteration_s_ = 0;
+  std::pair<int64_t, double> last_metric_ = {-1, 0};
+};
+
+}  // namespace
+
+TrainOutcome train(const TrainRequest& request) {
+  core::install_stop_signals();
+  RunDir dir = request.resume ? RunDir::open(request.run_dir) : RunDir::create(request.run_dir, config::resolved(request.config));
+  return Trainer(request, std::move(dir)).run();
+}
+
+}  // namespace pan::train
