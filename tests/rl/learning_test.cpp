@@ -74,8 +74,8 @@ TEST(Learning, GrpoReachesNineTenthsOfTheMaximum) {
   EXPECT_LT(iterations_to_learn(c, 120), 120);
 }
 
-// The policy stands still; what an answer earns is the share of the token in prompt and answer, and a sharp
-// policy copies or avoids it predictably.
+// The policy stands still. Half of the prompts (by their first token) pay 1 whatever is answered, the others
+// the share of the token: what can be known beforehand is nearly everything.
 TEST(Learning, CriticAloneExplainsTheReturns) {
   Tiny tiny(2);
   tiny.config.critic.warmup_iterations = 1000000;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 
 #include <functional>
@@ -100,6 +101,7 @@ struct Tiny {
   UpdateOptions options;
 
   explicit Tiny(uint64_t seed, at::ScalarType type = at::kFloat) {
+    at::set_num_threads(1);  // so small that a second thread only waits
     policy = tiny_decoder(seed, type);
     sharpen(*policy, 6);
     reference = tiny_decoder(seed + 1, type);
