@@ -111,14 +111,28 @@ Piece read_piece(Message m) {
   return piece;
 }
 
-// A size, a trie of that many bytes, then zero-terminated strings; the library trusts these.
+uint32_t little_endian(std::string_view bytes, size_t at) {
+  uint32_t out = 0;
+  for (size_t i = 4; i-- > 0;) out = (out << 8) | static_cast<unsigned char>(bytes[at + i]);
+  return out;
+}
+
+// A size, a trie of that many bytes, then zero-terminated strings. The library walks the trie (a double array
+// of 32-bit units) without looking at its ends, so a damaged one would make it read anywhere: every step from
+// every unit must stay within.
 void check_chars_map(const Message& m) {
   const std::string_view map = m.bytes();
   if (map.empty()) return;
-  if (map.size() < 8) m.fail();
-  uint64_t trie = 0;
-  for (int i = 3; i >= 0; --i) trie = (trie << 8) | static_cast<unsigned char>(map[static_cast<size_t>(i)]);
-  if (trie == 0 || trie % 4 != 0 || trie + 4 >= map.size() || map.back() != '\0') m.fail();
+  if (map.size() < 8 || map.back() != '\0') m.fail();
+  const size_t trie_size = little_endian(map, 0);
+  if (trie_size == 0 || trie_size % 4 != 0 || trie_size > map.size() - 5) m.fail();
+  const size_t num_units = trie_size / 4, num_text = map.size() - 4 - trie_size;
+  for (size_t i = 0; i < num_units; ++i) {
+    const uint32_t unit = little_endian(map, 4 + 4 * i);
+    const bool is_value = (unit >> 31) != 0;
+    const size_t offset = static_cast<size_t>(unit >> 10) << ((unit & 0x200) >> 6);
+    if (is_value ? (unit & 0x7FFFFFFF) >= num_text : ((i ^ offset) | 0xFF) >= num_units) m.fail();
+  }
 }
 
 void read_normalizer(Message m, SentencePieceFile& file) {

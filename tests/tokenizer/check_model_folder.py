@@ -66,8 +66,12 @@ def check_tokenize(args, texts, work):
 
 
 def check_chat(args, texts, work, config, **arguments):
+    from tokenizers import Tokenizer
     from transformers import AutoTokenizer
     tok = AutoTokenizer.from_pretrained(str(args.model))
+    if (args.model / "tokenizer.json").exists():
+        # For some families transformers puts a normaliser of its own in place of the file's; the file is what counts.
+        tok._tokenizer = Tokenizer.from_file(str(args.model / "tokenizer.json"))
     run(args.tool, "chat", args.model, work / "in.jsonl", work / "chat.jsonl", json.dumps(config))
     rows = read_rows(work / "chat.jsonl")
     talk = lambda text: [{"role": "user", "content": text}]

@@ -137,19 +137,20 @@ TEST(Load, RefusesTruncatedFilesOfBothKinds) {
 // A flipped byte is either found or gives a tokenizer that still works on texts; never a crash.
 TEST(Load, SurvivesFlippedBytes) {
   core::rng::Stream random({1, core::rng::Purpose::kTest, 0, 0});
-  for (const std::string name :
-       {"gpt2/tokenizer.json", "sp_bpe/tokenizer.model", "sp_unigram/tokenizer.model"}) {
+  for (const std::string name : {"gpt2/tokenizer.json", "sp_bpe/tokenizer.model",
+                                 "sp_unigram/tokenizer.model", "sp_nfkc/tokenizer.model"}) {
     const std::string whole = pan::testing::read_text(fixture_path(name));
     const std::string file_name = name.substr(name.find('/') + 1);
     int num_refused = 0;
-    for (int i = 0; i < 60; ++i) {
+    for (int i = 0; i < 100; ++i) {
       std::string bytes = whole;
       bytes[random.below(i % 2 == 0 ? bytes.size() : 200)] ^= static_cast<char>(1u << random.below(8));
       pan::testing::TempFolder folder;
       pan::testing::write_text(folder / file_name, bytes);
       try {
         const auto tok = load(folder.path());
-        tok->decode(tok->encode("Natalia sold 48 clips \xF0\x9F\x98\x80 <|im_end|>\n"));
+        tok->decode(tok->encode(
+            "Natalia sold 48 clips \xF0\x9F\x98\x80 \xEF\xAC\x81 e\xCC\x81 \xEF\xBC\xA1 <|im_end|>\n"));
       } catch (const core::Error& error) {
         EXPECT_EQ(error.kind(), core::ErrorKind::kData) << error.what();
         ++num_refused;
