@@ -1,5 +1,8 @@
 #include "metrics/catalog.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "metrics/catalog_keys.h"
 
 namespace pan::metrics {
@@ -55,16 +58,18 @@ std::vector<std::string> unknown_keys(const std::map<std::string, double>& value
 }
 
 std::string catalog_markdown() {
-  std::string out, group;
+  std::vector<std::pair<std::string, std::string>> groups;  // first part of the path -> rows
   for (const KeyInfo& info : catalog()) {
     const std::string first = info.key.substr(0, info.key.find('/'));
-    if (first != group) {
-      out += (group.empty() ? "" : "\n") + std::string("## ") + first +
-             "\n\n| key | unit | formula | meaning |\n|---|---|---|---|\n";
-      group = first;
-    }
-    out += "| `" + info.key + "` | " + cell(info.unit) + " | " + cell(info.formula) + " | " + cell(info.doc) +
-           " |\n";
+    auto group = std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == first; });
+    if (group == groups.end()) group = groups.insert(groups.end(), {first, ""});
+    group->second += "| `" + info.key + "` | " + cell(info.unit) + " | " + cell(info.formula) + " | " +
+                     cell(info.doc) + " |\n";
+  }
+  std::string out;
+  for (const auto& [first, rows] : groups) {
+    out += (out.empty() ? "## " : "\n## ") + first +
+           "\n\n| key | unit | formula | meaning |\n|---|---|---|---|\n" + rows;
   }
   return out;
 }

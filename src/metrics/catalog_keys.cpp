@@ -15,8 +15,8 @@ class Table {
   void three(const std::string& prefix, const std::string& unit, const std::string& samples,
              const std::string& doc) {
     add(prefix + "/mean", unit, "mean over " + samples, doc);
-    add(prefix + "/max", unit, "largest of " + samples, doc);
-    add(prefix + "/min", unit, "smallest of " + samples, doc);
+    add(prefix + "/max", unit, "largest over " + samples, doc);
+    add(prefix + "/min", unit, "smallest over " + samples, doc);
   }
   std::vector<KeyInfo> take() { return std::move(keys_); }
 
@@ -101,7 +101,7 @@ void actor_keys(Table& t) {
         "KL to the reference in the loss.");
   t.add("actor/kl_coef", "", "of this iteration", "Coefficient of the KL term in the loss.");
   t.add("actor/reward_kl_penalty", "nat/token",
-        "mean over sequences of each one's token mean of ln p - ln p_reference",
+        "mean over sequences of each one's token mean of the chosen estimator",
         "KL to the reference, where it is part of the reward.");
   t.add("actor/reward_kl_penalty_coeff", "", "of this iteration",
         "Coefficient of the KL term in the reward.");
@@ -113,6 +113,8 @@ void actor_keys(Table& t) {
   t.add("actor/optimizer_steps", "step", "applied in this iteration",
         "Fewer than planned after an early stop.");
   t.add("actor/epochs", "epoch", "begun in this iteration", "Passes over the samples.");
+  t.add("actor/masked_sequences", "sequence", "left out of losses and whitening by advantage.mask_truncated",
+        "Truncated answers.");
   t.add("actor/early_stop", "", "1 where ppo.target_kl ended the update, else 0", "Early stop.");
   t.add("actor/importance_mean", "", "mean over response tokens of min(p_scorer / p_sampler, cap)",
         "Truncated importance weights.");
@@ -152,7 +154,8 @@ void mismatch_keys(Table& t) {
         "Untruncated weights.");
   t.add("rollout_corr/ess", "", "(sum w)^2 / (n sum w^2), w = p_scorer / p_sampler",
         "Effective sample size over sample size.");
-  t.add("rollout/cut_mass_mean", "", "mean over sampled tokens of the probability removed by top_k and top_p",
+  t.add("rollout/cut_mass_mean", "",
+        "mean over sequences of each one's token mean of the probability removed by top_k and top_p",
         "0 with the training defaults.");
 }
 
@@ -239,6 +242,8 @@ void run_keys(Table& t) {
   t.add("training/num_sequences", "sequence", "in this iteration", "Samples trained on.");
   t.add("eval/accuracy", "", "mean over items of pass@1", "Main figure of an evaluation in training.");
   t.add("eval/{name}", "", "as in results.json of an evaluation", "One figure of an evaluation in training.");
+  t.add("eval/{name}@{k}", "", "as in results.json of an evaluation",
+        "pass@k, avg@k, maj@k of an evaluation in training.");
   t.add("eval/{task}/{name}", "", "as in results.json of an evaluation", "One figure by task or size.");
   for (const char* group : {"val-core", "val-aux"}) {
     t.add(std::string(group) + "/{task}/{name}/mean@{n}", "", "mean over items of the mean over n samples",

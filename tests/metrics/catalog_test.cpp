@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <set>
+
+#include "support/support.h"
 
 namespace pan::metrics {
 namespace {
@@ -74,7 +77,11 @@ TEST(Catalog, HoldsVerlsNames) {
                           "val-core/gsm8k/acc/mean@1",
                           "val-core/gsm8k/acc/best@8/mean",
                           "val-core/gsm8k/reward/maj@8/mean",
-                          "training/global_step"}) {
+                          "training/global_step",
+                          "eval/pass@4",
+                          "eval/score/format",
+                          "eval/accuracy",
+                          "eval/response_length/mean"}) {
     EXPECT_NE(find_key(key), nullptr) << key;
   }
 }
@@ -98,6 +105,20 @@ TEST(Catalog, MarkdownHasARowForEachKey) {
   const std::string page = catalog_markdown();
   for (const KeyInfo& info : catalog()) EXPECT_THAT(page, HasSubstr("| `" + info.key + "` |"));
   EXPECT_THAT(page, HasSubstr("\\|p_new / p_old - 1\\|"));  // bars inside a cell are escaped
+}
+
+// docs/metrics.md is this page. After a change: PAN_UPDATE_DOCS=1 metrics_tests --gtest_filter='Catalog.*'
+TEST(Catalog, DocumentationPageIsCurrent) {
+  const std::string path = testing::source_path("docs/metrics.md");
+  const std::string page =
+      "# Every key of metrics.jsonl and TensorBoard\n\nNames are verl's where verl has the quantity. `{x}` "
+      "stands for one "
+      "part of a name. A mean over tokens is taken\nover response tokens only, weighted by token and never "
+      "by "
+      "micro-batch; a figure without samples is left out, not 0.\n\n" +
+      catalog_markdown();
+  if (std::getenv("PAN_UPDATE_DOCS") != nullptr) testing::write_text(path, page);
+  EXPECT_EQ(testing::read_text(path), page);
 }
 
 }  // namespace
