@@ -282,7 +282,7 @@ class Run {
     at::Tensor logits;  // [B, V]
     {
       const Stopwatch watch(stats_.logits_s);
-      logits = at::linear(hidden, decoder_.output_weight());
+      logits = model::output_logits(decoder_, hidden);
     }
     std::vector<core::rng::Key> keys;
     for (size_t i = first; i < rows_.size(); ++i) {

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -37,7 +38,7 @@ struct Candidate {
 struct Workspace {
   std::vector<float> weights;
   std::vector<double> block_sums;
-  std::vector<Candidate> candidates, narrowed;
+  std::vector<Candidate> candidates, pool, narrowed;
   std::vector<double> histogram;
 };
 
@@ -85,8 +86,36 @@ Threshold select_prefix(std::vector<Candidate>& candidates, double goal, Workspa
   return out;
 }
 
-bool keeps(const Threshold& t, uint32_t key, int64_t& num_equal_seen) {
-  return key > t.key || (key == t.key && num_equal_seen++ < t.num_equal);
+// Drops what `threshold` does not keep; ids ascend before and after.
+void drop_rest(const Threshold& threshold, std::vector<Candidate>& candidates) {
+  int64_t num_equal = 0;
+  std::erase_if(candidates, [&](const Candidate& c) {
+    return c.key < threshold.key || (c.key == threshold.key && num_equal++ >= threshold.num_equal);
+  });
+}
+
+// Keeps the shortest prefix of the candidates that reaches `goal`.
+void keep_prefix(double goal, Workspace& work) {
+  work.pool = work.candidates;
+  drop_rest(select_prefix(work.pool, goal, work), work.candidates);
+}
+
+// Fills work.candidates with a superset of the shortest prefix of the row that reaches `goal`, ids ascending:
+// the top digits that are needed. One pass to add up, one to collect, so that what follows looks at few
+// tokens.
+template <class Weight>
+void collect(const float* logits, int64_t vocab, double goal, const Weight& weight, Workspace& work) {
+  constexpr int kShift = kShifts[0];
+  work.histogram.assign(1u << kDigitBits, 0.0);
+  for (int64_t i = 0; i < vocab; ++i) work.histogram[ordered_key(logits[i]) >> kShift] += weight(i);
+  uint32_t lowest = 1u << kDigitBits;
+  double reached = 0;
+  while (lowest > 0 && reached < goal) reached += work.histogram[--lowest];
+  work.candidates.clear();
+  for (int64_t i = 0; i < vocab; ++i) {
+    const uint32_t key = ordered_key(logits[i]);
+    if (key >> kShift >= lowest && weight(i) > 0) work.candidates.push_back({key, i, weight(i)});
+  }
 }
 
 bool cuts(const SamplerOptions& o, int64_t vocab) {
@@ -95,30 +124,22 @@ bool cuts(const SamplerOptions& o, int64_t vocab) {
 
 // Sets the weights of tokens that top-k and top-p remove to 0.
 void cut_row(const float* logits, int64_t vocab, const SamplerOptions& o, double total, Workspace& work) {
-  Threshold threshold;  // keeps everything: no key is below 0 ...
-  threshold.num_equal = vocab;
+  const auto weight = [&](int64_t i) { return static_cast<double>(work.weights[static_cast<size_t>(i)]); };
+  double kept = total;
   if (o.top_k > 0 && o.top_k < vocab) {
-    work.candidates.clear();
-    for (int64_t i = 0; i < vocab; ++i) work.candidates.push_back({ordered_key(logits[i]), i, 1.0});
-    threshold = select_prefix(work.candidates, static_cast<double>(o.top_k), work);
+    const auto one = [](int64_t) { return 1.0; };
+    collect(logits, vocab, static_cast<double>(o.top_k), one, work);
+    keep_prefix(static_cast<double>(o.top_k), work);
+    kept = 0;
+    for (Candidate& c : work.candidates) kept += c.weight = weight(c.id);
+    std::erase_if(work.candidates, [](const Candidate& c) { return c.weight <= 0; });
+  } else {
+    collect(logits, vocab, o.top_p * total, weight, work);
   }
-  if (o.top_p < 1) {
-    work.candidates.clear();
-    double kept = 0;
-    int64_t num_equal_seen = 0;
-    for (int64_t i = 0; i < vocab; ++i) {
-      const uint32_t key = ordered_key(logits[i]);
-      if (!keeps(threshold, key, num_equal_seen)) continue;
-      const auto weight = static_cast<double>(work.weights[static_cast<size_t>(i)]);
-      kept += weight;
-      if (weight > 0) work.candidates.push_back({key, i, weight});
-    }
-    const bool all = o.top_k <= 0 || o.top_k >= vocab;
-    threshold = select_prefix(work.candidates, o.top_p * (all ? total : kept), work);
-  }
-  int64_t num_equal_seen = 0;
-  for (int64_t i = 0; i < vocab; ++i)
-    if (!keeps(threshold, ordered_key(logits[i]), num_equal_seen)) work.weights[static_cast<size_t>(i)] = 0;
+  if (o.top_p < 1) keep_prefix(o.top_p * kept, work);
+  std::fill(work.weights.begin(), work.weights.end(), 0.0f);
+  for (const Candidate& c : work.candidates)
+    work.weights[static_cast<size_t>(c.id)] = static_cast<float>(c.weight);
 }
 
 struct RowDraw {
@@ -203,7 +224,9 @@ Draws sample_rows(const at::Tensor& logits, const SamplerOptions& options,
   out.cut_mass.resize(n);
   if (options.entropy) out.entropies.resize(n);
   const float* data = rows.const_data_ptr<float>();
-  at::parallel_for(0, num_rows, 1, [&](int64_t begin, int64_t end) {
+  // Waking threads costs more than a small vocabulary's row.
+  const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 15) / vocab);
+  at::parallel_for(0, num_rows, grain, [&](int64_t begin, int64_t end) {
     thread_local Workspace work;
     for (int64_t b = begin; b < end; ++b) {
       const float* row = data + b * vocab;
