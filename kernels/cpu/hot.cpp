@@ -8,7 +8,7 @@ const HotKernels& hot() {
 #if defined(__x86_64__)
   switch (active_isa()) {
     case Isa::avx512:
-      return hot_avx512();
+      return has_native_bf16() ? hot_avx512_bf16() : hot_avx512();
     case Isa::avx2:
       return hot_avx2();
     case Isa::baseline:

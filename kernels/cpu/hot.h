@@ -179,5 +179,6 @@ const HotKernels& hot();
 const HotKernels& hot_baseline();
 const HotKernels& hot_avx2();
 const HotKernels& hot_avx512();
+const HotKernels& hot_avx512_bf16();
 
 }  // namespace pan::kernels::cpu

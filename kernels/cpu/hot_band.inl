@@ -16,6 +16,13 @@ PAN_INLINE void load_row(const float* from, int64_t count, float factor, float* 
   for (int64_t i = 0; i < kPanel; ++i) to[i] = i < count ? from[i] * factor : 0.0f;
 }
 
+// Row `i` of a buffer of rows as the product takes them.
+PAN_INLINE void gather_row(const Product& p, const void* from, int64_t i, float* buffer) {
+  if (!p.pairs) return widen(from, p.type, p.size, buffer + i * p.size);
+  uint16_t* to = reinterpret_cast<uint16_t*>(buffer) + i * p.size;
+  for (int64_t d = 0; d < p.size; ++d) to[d] = static_cast<const uint16_t*>(from)[d];
+}
+
 static size_t band_scratch(const BandJob& job) {
   const int64_t keys = kPanel + job.hi - job.lo;
   return static_cast<size_t>(keys * kPanel + job.heads.head_size * kPanel + kPanel +
@@ -26,6 +33,7 @@ static size_t band_scratch(const BandJob& job) {
 // Rows [t_begin, t_end), at most kPanel of them, all heads of non-zero weight.
 static void band(const BandJob& job, const RowsTask& task, void* scratch) {
   const Heads& h = job.heads;
+  const Product product = product_of(h.type, h.head_size, h.scale_log2);
   const int64_t width = job.hi - job.lo + 1, count = task.t_end - task.t_begin;
   const int64_t s_begin = max_of(0, task.t_begin - job.hi),
                 s_end = task.t_end - job.lo;  // keys in reach of a row
@@ -41,13 +49,12 @@ static void band(const BandJob& job, const RowsTask& task, void* scratch) {
     if (weight == 0.0f) continue;
     const int64_t n = task.sequence_begin + task.t_begin;
     load_row(job.lse + head * job.num_tokens + n, count, kLog2E, lse);
-    pack_panel(advance(h.q.data, h.type, n * h.q.stride_token + head * h.q.stride_head), h.type,
-               h.q.stride_token, count, h.head_size, h.scale_log2, query);
+    pack_panel(product, row_of(h.q, h.type, n, head), h.q.stride_token, count, query);
     for (int64_t s = s_begin; s < s_end; s += kKeyTile) {
       const int64_t num_keys = min_of(kKeyTile, s_end - s);
-      const KeyRows keys =
-          key_rows(h.k, h.type, task.sequence_begin + s, head / h.group, num_keys, h.head_size, key_buffer);
-      gemm_panel(query, keys.data, keys.stride, num_keys, h.head_size, scores);
+      const KeyRows keys = key_rows(product, row_of(h.k, h.type, task.sequence_begin + s, head / h.group),
+                                    h.k.stride_token, num_keys, key_buffer);
+      multiply(product, query, keys, 0, num_keys, scores);
       float* sum = sums + (s - s_begin) * kPanel;
       for (int64_t i = 0; i < num_keys * kPanel; i += kLanes) {
         const Vec a = attention_of(scores + i, load(lse + i % kPanel));
@@ -73,14 +80,14 @@ static size_t fai_scratch(const FaiJob& job) {
 // by.
 static void fai(const FaiJob& job, const FaiTask& task, void* scratch) {
   const Heads& h = job.heads;
+  const Product product = product_of(h.type, h.head_size, h.scale_log2);
   const int64_t count = task.s_end - task.s_begin;
   float* scores = static_cast<float*>(scratch);
   float* panel = scores + kKeyTile * kPanel;
   float* row_buffer = panel + h.head_size * kPanel;
   const int64_t key_head = task.head / h.group;
-  pack_panel(advance(h.k.data, h.type,
-                     (task.sequence_begin + task.s_begin) * h.k.stride_token + key_head * h.k.stride_head),
-             h.type, h.k.stride_token, count, h.head_size, h.scale_log2, panel);
+  pack_panel(product, row_of(h.k, h.type, task.sequence_begin + task.s_begin, key_head), h.k.stride_token,
+             count, panel);
   const float* lse = job.lse + task.head * job.num_tokens + task.sequence_begin;
   const int64_t reach = job.sliding_window > 0 ? min_of(job.hi, job.sliding_window - 1) : job.hi;
   const int64_t t_begin = max_of(task.first_row, task.s_begin + job.lo);
@@ -88,9 +95,9 @@ static void fai(const FaiJob& job, const FaiTask& task, void* scratch) {
   Vec sum[2] = {splat(0.0f), splat(0.0f)};
   for (int64_t t = t_begin; t < t_end; t += kKeyTile) {
     const int64_t num_rows = min_of(kKeyTile, t_end - t);
-    const KeyRows rows =
-        key_rows(h.q, h.type, task.sequence_begin + t, task.head, num_rows, h.head_size, row_buffer);
-    gemm_panel(panel, rows.data, rows.stride, num_rows, h.head_size, scores);
+    const KeyRows rows = key_rows(product, row_of(h.q, h.type, task.sequence_begin + t, task.head),
+                                  h.q.stride_token, num_rows, row_buffer);
+    multiply(product, panel, rows, 0, num_rows, scores);
     for (int64_t i = 0; i < num_rows; ++i) {
       const Vec row_lse = splat(lse[t + i] * kLog2E);
       const Vec first =
@@ -121,24 +128,23 @@ static size_t anchor_scratch(const AnchorJob& job) {
 // Rows [t_begin, t_end), at most kPanel, of one step, one head.
 static void anchor(const AnchorJob& job, const AnchorTask& task, void* scratch) {
   const Heads& h = job.heads;
+  const Product product = product_of(h.type, h.head_size, h.scale_log2);
   const int64_t count = task.t_end - task.t_begin, n = task.sequence_begin + task.t_begin;
   float* scores = static_cast<float*>(scratch);
   float* lse = scores + kKeyTile * kPanel;
   float* query = lse + kPanel;
   float* keys = query + h.head_size * kPanel;
   load_row(job.lse_ns + task.head * job.num_tokens + n, count, kLog2E, lse);
-  pack_panel(advance(h.q.data, h.type, n * h.q.stride_token + task.head * h.q.stride_head), h.type,
-             h.q.stride_token, count, h.head_size, h.scale_log2, query);
+  pack_panel(product, row_of(h.q, h.type, n, task.head), h.q.stride_token, count, query);
   Vec sum[2] = {splat(0.0f), splat(0.0f)};
   const Vec window = splat(job.sliding_window > 0 ? static_cast<float>(job.sliding_window) : 1e30f);
   for (int64_t i = 0; i < task.num_anchors; i += kKeyTile) {
     const int64_t num_keys = min_of(kKeyTile, task.num_anchors - i);
     for (int64_t j = 0; j < num_keys; ++j) {
       const int64_t token = task.sequence_begin + task.anchors[i + j];
-      const int64_t at = token * h.k.stride_token + task.head / h.group * h.k.stride_head;
-      widen(advance(h.k.data, h.type, at), h.type, h.head_size, keys + j * h.head_size);
+      gather_row(product, row_of(h.k, h.type, token, task.head / h.group), j, keys);
     }
-    gemm_panel(query, keys, h.head_size, num_keys, h.head_size, scores);
+    multiply(product, query, {keys, h.head_size, product.pairs}, 0, num_keys, scores);
     for (int64_t j = 0; j < num_keys; ++j) {
       const Vec first = lane_numbers() + splat(static_cast<float>(task.t_begin - task.anchors[i + j]));
       for (int half = 0; half < 2; ++half) {

@@ -14,9 +14,9 @@ static int64_t logprob_packed_floats(const LogprobJob& job, int64_t rows) {
 // Packs panel `task` of the hidden states.
 static void logprob_pack(const LogprobJob& job, int64_t task) {
   const int64_t first = task * kPanel;
-  pack_panel(advance(job.hidden, job.type, first * job.hidden_stride), job.type, job.hidden_stride,
-             min_of(kPanel, job.rows - first), job.size, job.scale_log2,
-             job.packed + task * job.size * kPanel);
+  pack_panel(product_of(job.type, job.size, job.scale_log2),
+             advance(job.hidden, job.type, first * job.hidden_stride), job.hidden_stride,
+             min_of(kPanel, job.rows - first), job.packed + task * job.size * kPanel);
 }
 
 static size_t logprob_scratch(const LogprobJob& job) {
@@ -35,12 +35,13 @@ static void logprob(const LogprobJob& job, int64_t task, void* scratch) {
   float *out_sum = out_max + job.rows, *out_spread = out_sum + job.rows;
   for (int64_t p = 0; p < panels; ++p) clear(sums[p]);
   const RowStatsJob unused{};
-  const Packed weight{job.weight, job.weight_stride, 0};
+  const Product product = product_of(job.type, job.size, job.scale_log2);
   for (int64_t v = begin; v < end; v += kKeyTile) {
     const int64_t count = min_of(kKeyTile, end - v);
-    const KeyRows keys = key_rows(weight, job.type, v, 0, count, job.size, buffer);
+    const KeyRows keys = key_rows(product, advance(job.weight, job.type, v * job.weight_stride),
+                                  job.weight_stride, count, buffer);
     for (int64_t p = 0; p < panels; ++p) {
-      gemm_panel(job.packed + p * job.size * kPanel, keys.data, keys.stride, count, job.size, scores);
+      multiply(product, job.packed + p * job.size * kPanel, keys, 0, count, scores);
       for (int lane = 0; lane < kPanel; lane += kLanes) {
         add_tile<Wanted<true, false, false>, false>(sums[p], lane, scores, v, count, splat(0.0f), unused);
       }

@@ -140,15 +140,14 @@ struct Panel {
 };
 
 template <class W>
-static void add_keys(const RowStatsJob& job, const Panel& panel, Sums& sums, const KeyRows& keys, int64_t s,
-                     int64_t s_end, float* scores) {
+static void add_keys(const RowStatsJob& job, const Product& product, const Panel& panel, Sums& sums,
+                     const KeyRows& keys, int64_t s, int64_t s_end, float* scores) {
   const int64_t t_first = panel.t_first, t_last = t_first + panel.count - 1, window = job.sliding_window;
   int64_t from = s;
   if (window > 0) from = max_of(from, t_first - window + 1);
   const int64_t count = min_of(s_end, t_last + 1) - from;
   if (count <= 0) return;
-  gemm_panel(panel.query, keys.data + (from - s) * keys.stride, keys.stride, count, job.heads.head_size,
-             scores);
+  multiply(product, panel.query, keys, from - s, count, scores);
   const bool masked = from + count - 1 > t_first || (window > 0 && t_first + kPanel - 1 - from >= window);
   if (masked) mask_tile(scores, from, count, t_first, window);
   const bool near = masked || (W::w && t_first - (from + count - 1) < job.waad_window);
@@ -176,6 +175,7 @@ static size_t row_stats_scratch(const RowStatsJob& job) {
 template <class W>
 static void run_row_stats(const RowStatsJob& job, const RowsTask& task, void* scratch) {
   const Heads& h = job.heads;
+  const Product product = product_of(h.type, h.head_size, h.scale_log2);
   char* memory = static_cast<char*>(scratch);
   auto take = [&](int64_t bytes) {
     char* at = memory;
@@ -197,16 +197,15 @@ static void run_row_stats(const RowStatsJob& job, const RowsTask& task, void* sc
       panels[p] = {queries + p * h.head_size * kPanel, sums + 2 * p, sums + 2 * p + 1, head, t, count};
       clear(*panels[p].sink);
       clear(*panels[p].rest);
-      const void* rows =
-          advance(h.q.data, h.type, (task.sequence_begin + t) * h.q.stride_token + head * h.q.stride_head);
-      pack_panel(rows, h.type, h.q.stride_token, count, h.head_size, h.scale_log2, panels[p].query);
+      pack_panel(product, row_of(h.q, h.type, task.sequence_begin + t, head), h.q.stride_token, count,
+                 panels[p].query);
     }
   }
   auto add = [&](int64_t s, int64_t s_end, bool sink) {
-    const KeyRows keys =
-        key_rows(h.k, h.type, task.sequence_begin + s, task.key_head, s_end - s, h.head_size, key_buffer);
+    const KeyRows keys = key_rows(product, row_of(h.k, h.type, task.sequence_begin + s, task.key_head),
+                                  h.k.stride_token, s_end - s, key_buffer);
     for (int64_t p = 0; p < num_panels; ++p) {
-      add_keys<W>(job, panels[p], sink ? *panels[p].sink : *panels[p].rest, keys, s, s_end, scores);
+      add_keys<W>(job, product, panels[p], sink ? *panels[p].sink : *panels[p].rest, keys, s, s_end, scores);
     }
   };
   // Tiles start at multiples of kKeyTile from the first key of their set, so a row's result does not depend

@@ -1,0 +1,15 @@
+// The hot loops for AVX-512 with products of bfloat16 pairs; flags in kernels/CMakeLists.txt.
+#define PAN_HOT_NAMESPACE hot_avx512_bf16_code
+#include "kernels/cpu/simd.h"
+// clang-format off
+#include "kernels/cpu/hot_gemm.inl"
+#include "kernels/cpu/hot_row_stats.inl"
+#include "kernels/cpu/hot_band.inl"
+#include "kernels/cpu/hot_decode.inl"
+#include "kernels/cpu/hot_logprob.inl"
+#include "kernels/cpu/isa_table.inl"
+// clang-format on
+
+namespace pan::kernels::cpu {
+const HotKernels& hot_avx512_bf16() { return hot_avx512_bf16_code::kTable; }
+}  // namespace pan::kernels::cpu
