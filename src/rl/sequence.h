@@ -21,7 +21,7 @@ struct TrainSequence {
   bool truncated = false;       // stopped by the length limit, not by an end-of-text or stop string
   // Log-probabilities the sampler saw, one per response token; empty where unknown. Only for the mismatch
   // metrics and truncated importance weights; training ratios use the scorer's.
-  std::vector<float> sampler_logprobs;
+  std::vector<float> sampler_logprobs = {};
 
   int64_t response_length() const { return static_cast<int64_t>(tokens.size()) - prompt_length; }
 };

@@ -1,5 +1,7 @@
 #include "rl/advantage.h"
 
+#include <map>
+
 #include "core/error.h"
 #include "reference.h"
 
@@ -155,6 +157,66 @@ TEST(Advantages, TruncatedAndFinishedAnswersDiffer) {
   const int64_t last = it.scored.offsets[1] - 1;
   EXPECT_NEAR((finished.advantages[last] - cut.advantages[last]).item<double>(), 0.5, 1e-6);
   EXPECT_TRUE(same_bits(finished.advantages.slice(0, last + 1), cut.advantages.slice(0, last + 1)));
+}
+
+// The cases of the rhythm's own oracle, written from rhythm.md by somebody else.
+TEST(Advantages, MatchTheRhythmOracle) {
+  const core::Json fixture = core::read_json_file(testing::fixture("rhythm") + "/advantage.json");
+  for (const core::Json& c : fixture["cases"]) {
+    std::vector<TrainSequence> sequences;
+    std::vector<double> task, values, payments, credit;
+    std::map<std::string, std::vector<double>> expected;
+    bool any_payment = false, shaped = true;
+    for (const core::Json& row : c["rows"]) {
+      const auto prompt = row["prompt"].get<int64_t>();
+      sequences.push_back({.id = static_cast<int64_t>(sequences.size()),
+                           .group = row["group"].get<int64_t>(),
+                           .tokens = std::vector<int64_t>(row["num_tokens"].get<size_t>(), 1),
+                           .prompt_length = prompt,
+                           .truncated = false,
+                           .sampler_logprobs = {}});
+      task.push_back(row["task_reward"].get<double>());
+      const size_t begin = values.size();
+      for (double v : doubles(row["values"])) values.push_back(v);
+      payments.resize(values.size(), 0.0);
+      for (const core::Json& p : row["payments"]) {
+        payments[begin + static_cast<size_t>(p[0].get<int64_t>() - prompt)] += p[1].get<double>();
+        any_payment = true;
+      }
+      if (row["gamma"].is_null())
+        shaped = false;
+      else
+        for (double g : doubles(row["gamma"])) credit.push_back(g);
+      for (const char* key : {"gae", "returns", "whitened", "shaped", "grpo", "rloo"})
+        for (double x : doubles(row[key])) expected[key].push_back(x);
+    }
+    ScoredBatch scored;
+    scored.offsets = response_offsets(sequences);
+    scored.logprobs = at::zeros({scored.num_tokens()});
+    scored.values = at::tensor(values, at::kDouble).to(at::kFloat);
+    RewardInput in{sequences, scored, task, {}, {}};
+    if (any_payment) in.rhythm = at::tensor(payments, at::kDouble);
+    RlConfig config;
+    config.kl.in = KlPlace::kNone;
+    config.advantage.lambda = c["lambda_gae"].get<double>();
+    config.advantage.gamma = c["discount"].get<double>();
+    const auto check = [&](const char* key, const at::Tensor& mine) {
+      expect_close(mine, at::tensor(expected[key], at::kDouble), 1e-6, c["name"].get<std::string>() + key);
+    };
+    config.advantage.whiten = false;
+    const Advantages raw = compute_advantages(in, config, 0, 512);
+    check("gae", raw.advantages);
+    check("returns", raw.returns);
+    config.advantage.whiten = true;
+    check("whitened", compute_advantages(in, config, 0, 512).advantages);
+    if (shaped) in.credit = at::tensor(credit, at::kDouble).to(at::kFloat);
+    check("shaped", compute_advantages(in, config, 0, 512).advantages);
+    in.credit = at::Tensor();
+    for (const auto& [key, e] : {std::pair("grpo", Estimator::kGrpo), std::pair("rloo", Estimator::kRloo)}) {
+      config.advantage.estimator = e;
+      check(key, compute_advantages(in, config, 0, 512).advantages);
+    }
+  }
 }
 
 TEST(Whiten, GivesZeroMeanAndUnitVarianceOverTrainedTokens) {

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "metrics/catalog.h"
 #include "reference.h"
 #include "rl/forward.h"
 #include "tiny.h"
@@ -360,6 +361,27 @@ TEST(Update, ResumesBitForBit) {
     EXPECT_TRUE(same_bits(flat(whole.critic->parameters()), flat(second.critic->parameters())));
     EXPECT_TRUE(same_bits(flat(whole.head.parameters()), flat(second.head.parameters())));
   }
+}
+
+TEST(Update, WritesOnlyMetricsOfTheCatalog) {
+  for (CriticMode mode : {CriticMode::kSeparate, CriticMode::kShared})
+    for (KlPlace place : {KlPlace::kReward, KlPlace::kLoss}) {
+      const auto s = random_sequences(12, 9);
+      Tiny tiny(9);
+      tiny.config.critic.mode = mode;
+      tiny.config.kl.in = place;
+      tiny.config.ppo.entropy_coefficient = 0.01;
+      const Iteration it = prepare(tiny, s, some_rewards(12), 9, 0);
+      Updater updater(tiny.models(), tiny.config, tiny.options);
+      Metrics all = it.advantages.metrics;
+      all.merge(run(updater, s, it).metrics);
+      EXPECT_EQ(metrics::unknown_keys(all), std::vector<std::string>{});
+      for (const char* key :
+           {"actor/pg_loss", "actor/entropy", "actor/grad_norm", "critic/vf_loss", "critic/grad_norm",
+            "critic/returns/mean", "critic/advantages/max", "critic/vf_explained_var"})
+        EXPECT_TRUE(all.count(key)) << key;
+      for (const auto& [key, value] : all) EXPECT_TRUE(std::isfinite(value)) << key;
+    }
 }
 
 TEST(Update, ImportanceWeightsAreCapped) {
