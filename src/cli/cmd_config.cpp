@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
 #include "config/load.h"
@@ -18,8 +19,9 @@ void print_docs(const std::vector<core::FieldDoc>& fields, const std::string& un
       std::printf("\n%s: %s\n", f.pointer.c_str(), f.doc.c_str());
       continue;
     }
-    std::printf("  %s = %s\n      %s%s%s%s%s\n      %s\n", f.pointer.c_str(), f.value.c_str(), f.type.c_str(), f.range.empty() ? "" : ", ",
-                f.range.c_str(), f.unit.empty() ? "" : ", ", f.unit.c_str(), f.doc.c_str());
+    std::printf("  %s = %s\n      %s%s%s%s%s\n      %s\n", f.pointer.c_str(), f.value.c_str(), f.type.c_str(),
+                f.range.empty() ? "" : ", ", f.range.c_str(), f.unit.empty() ? "" : ", ", f.unit.c_str(),
+                f.doc.c_str());
   }
 }
 
@@ -32,7 +34,8 @@ int explain(const std::string& under) {
   for (const std::string& name : tasks) {
     c.task.name = name;
     std::vector<core::FieldDoc> fields = core::explain_fields([&](core::Fields& f) { describe(f, c); });
-    std::erase_if(fields, [&](const core::FieldDoc& f) { return (f.pointer.rfind("/task", 0) == 0) != !first; });
+    std::erase_if(fields,
+                  [&](const core::FieldDoc& f) { return (f.pointer.rfind("/task", 0) == 0) != !first; });
     if (first) {
       print_docs(fields, prefix);
       fields = core::explain_fields([&](core::Fields& f) { describe(f, c); });
@@ -54,7 +57,8 @@ void add_config(CLI::App& app, Action& action) {
   config->require_subcommand(1);
 
   auto under = std::make_shared<std::string>();
-  CLI::App* explain_command = config->add_subcommand("explain", "Every key with type, default, range, unit and meaning");
+  CLI::App* explain_command =
+      config->add_subcommand("explain", "Every key with type, default, range, unit and meaning");
   explain_command->add_option("key", *under, "Only keys below this one, e.g. rhythm or ppo/clip");
   explain_command->callback([under, &action] { action = [under] { return explain(*under); }; });
 

@@ -24,22 +24,29 @@ struct Options {
   std::optional<double> temperature;
 };
 
-// The run's own configuration is the default; --config replaces it, --task, flags and --set override single keys.
+// The run's own configuration is the default; --config replaces it, --task, flags and --set override single
+// keys.
 config::RunConfig configuration(const Options& o, const eval::ModelLocation& location) {
   std::vector<std::string> overrides;
   const std::string path = o.config.empty() ? location.run_config : o.config;
-  core::Json tree = path.empty() ? core::Json::object() : core::read_json_file(path, core::JsonDialect::kWithComments);
-  if (!o.task.empty() && (!tree.contains("task") || tree["task"].value("name", "") != o.task)) tree["task"] = {{"name", o.task}};
-  PAN_CHECK(tree.contains("task"), kUsage, "no task is named").remedy("Add --task gsm8k, --task logic_grid, or --config FILE");
+  core::Json tree =
+      path.empty() ? core::Json::object() : core::read_json_file(path, core::JsonDialect::kWithComments);
+  if (!o.task.empty() && (!tree.contains("task") || tree["task"].value("name", "") != o.task))
+    tree["task"] = {{"name", o.task}};
+  PAN_CHECK(tree.contains("task"), kUsage, "no task is named")
+      .remedy("Add --task gsm8k, --task logic_grid, or --config FILE");
   if (o.samples) overrides.push_back("eval.samples=" + std::to_string(*o.samples));
   if (o.limit) overrides.push_back("eval.num_problems=" + std::to_string(*o.limit));
   if (o.temperature) overrides.push_back("eval.temperature=" + std::to_string(*o.temperature));
   overrides.insert(overrides.end(), o.set.begin(), o.set.end());
-  // Batch sizes and the like of a training configuration do not matter here, so only the tree is read, pairs are not checked.
+  // Batch sizes and the like of a training configuration do not matter here, so only the tree is read, pairs
+  // are not checked.
   for (const std::string& assignment : overrides) core::apply_override(tree, assignment);
   config::RunConfig config;
-  core::read_fields([&](core::Fields& f) { describe(f, config); }, tree, path.empty() ? "the command line" : path);
-  PAN_CHECK(config.eval.samples == 1 || config.eval.temperature > 0, kConfig, "several greedy answers to a problem are all the same")
+  core::read_fields([&](core::Fields& f) { describe(f, config); }, tree,
+                    path.empty() ? "the command line" : path);
+  PAN_CHECK(config.eval.samples == 1 || config.eval.temperature > 0, kConfig,
+            "several greedy answers to a problem are all the same")
       .pointer("/eval/samples")
       .expected("1, or --temperature above 0");
   return config;
@@ -53,26 +60,29 @@ int run(const Options& o) {
   const auto task = tasks::make(config.task);
   const OpenModel m = open_model(config.model, config.prompt, config.threads);
   core::log_info("evaluating " + m.location.description + " on " + task->name() + ", " +
-                 (config.eval.temperature == 0 ? std::string("greedy") : "temperature " + core::dump_json(config.eval.temperature)) + ", prompt template " +
-                 m.chat->name());
+                 (config.eval.temperature == 0 ? std::string("greedy")
+                                               : "temperature " + core::dump_json(config.eval.temperature)) +
+                 ", prompt template " + m.chat->name());
   std::unique_ptr<metrics::Progress> bar;
-  const eval::Evaluation e =
-      eval::evaluate({.decoder = *m.decoder,
-                      .tokenizer = *m.tokenizer,
-                      .task = *task,
-                      .encode = [&](const tasks::Problem& p) { return m.chat->encode_prompt(*m.tokenizer, p.prompt); },
-                      .stop_tokens = m.stop_tokens,
-                      .config = config.eval,
-                      .default_max_new_tokens = config.rollout.max_new_tokens,
-                      .stop_strings = config.rollout.stop_strings,
-                      .seed = static_cast<uint64_t>(config.seed),
-                      .description = core::dump_json({{"model", m.location.policy_folder}, {"version", version_text()}, {"config", config::resolved(config)}}),
-                      .progress =
-                          [&](int64_t done, int64_t total) {
-                            if (!bar) bar = std::make_unique<metrics::Progress>("evaluating", total, "answer");
-                            bar->update(done);
-                          },
-                      .should_stop = [] { return core::stop_requested(); }});
+  const eval::Evaluation e = eval::evaluate(
+      {.decoder = *m.decoder,
+       .tokenizer = *m.tokenizer,
+       .task = *task,
+       .encode = [&](const tasks::Problem& p) { return m.chat->encode_prompt(*m.tokenizer, p.prompt); },
+       .stop_tokens = m.stop_tokens,
+       .config = config.eval,
+       .default_max_new_tokens = config.rollout.max_new_tokens,
+       .stop_strings = config.rollout.stop_strings,
+       .seed = static_cast<uint64_t>(config.seed),
+       .description = core::dump_json({{"model", m.location.policy_folder},
+                                       {"version", version_text()},
+                                       {"config", config::resolved(config)}}),
+       .progress =
+           [&](int64_t done, int64_t total) {
+             if (!bar) bar = std::make_unique<metrics::Progress>("evaluating", total, "answer");
+             bar->update(done);
+           },
+       .should_stop = [] { return core::stop_requested(); }});
   bar.reset();
   eval::write_evaluation(o.output, e);
   for (const std::string& line : eval::evaluation_lines(e)) std::printf("%s\n", line.c_str());

@@ -35,16 +35,20 @@ std::vector<std::string> prompts_of(const Options& o) {
     const size_t end = std::min(text.find('\n', begin), text.size());
     if (end > begin) {
       const std::string source = o.input + " line " + std::to_string(line);
-      prompts.push_back(core::get_required<std::string>(core::parse_json(text.substr(begin, end - begin), source), "/prompt", source));
+      prompts.push_back(core::get_required<std::string>(
+          core::parse_json(text.substr(begin, end - begin), source), "/prompt", source));
     }
     begin = end + 1;
     ++line;
   }
-  PAN_CHECK(!prompts.empty(), kData, "the file holds no prompts").where(o.input).expected("rows {\"prompt\": TEXT}");
+  PAN_CHECK(!prompts.empty(), kData, "the file holds no prompts")
+      .where(o.input)
+      .expected("rows {\"prompt\": TEXT}");
   return prompts;
 }
 
-void stream(const OpenModel& m, const rollout::Generator& generator_const, const std::vector<rollout::Request>& requests) {
+void stream(const OpenModel& m, const rollout::Generator& generator_const,
+            const std::vector<rollout::Request>& requests) {
   rollout::Generator generator = generator_const;
   for (size_t i = 0; i < requests.size(); ++i) {
     if (requests.size() > 1) std::printf("%s--- %zu ---\n", i ? "\n" : "", i + 1);
@@ -61,7 +65,8 @@ void stream(const OpenModel& m, const rollout::Generator& generator_const, const
     const std::string rest = decoder.flush();
     std::fwrite(rest.data(), 1, rest.size(), stdout);
     std::printf("\n");
-    if (sample.finish == rollout::FinishReason::kLength) core::log_info("(cut off after " + std::to_string(sample.response.size()) + " tokens)");
+    if (sample.finish == rollout::FinishReason::kLength)
+      core::log_info("(cut off after " + std::to_string(sample.response.size()) + " tokens)");
   }
 }
 
@@ -75,13 +80,15 @@ int run(const Options& o) {
   for (const std::string& prompt : prompts_of(o))
     for (int64_t i = 0; i < o.samples; ++i)
       requests.push_back({.sample_id = static_cast<int64_t>(requests.size()),
-                          .prompt = o.chat ? m.chat->encode_prompt(*m.tokenizer, prompt) : m.tokenizer->encode(prompt, {.add_special = true})});
+                          .prompt = o.chat ? m.chat->encode_prompt(*m.tokenizer, prompt)
+                                           : m.tokenizer->encode(prompt, {.add_special = true})});
   const rollout::Generator generator(*m.decoder, *m.tokenizer, options);
   if (!o.json) {
     stream(m, generator, requests);
     return 0;
   }
-  const rollout::BenchResult result = rollout::bench_generate(*m.decoder, *m.tokenizer, options, requests, o.repetitions);
+  const rollout::BenchResult result =
+      rollout::bench_generate(*m.decoder, *m.tokenizer, options, requests, o.repetitions);
   core::Json json = rollout::to_json(result);
   json["texts"] = core::Json::array();
   for (const rollout::Sample& sample : result.samples) json["texts"].push_back(sample.text);
@@ -102,18 +109,32 @@ void add_generate(CLI::App& app, Action& action) {
   g->add_option("--system", o->prompt_config.system, "System text, with --chat");
   g->add_option("--template", o->prompt_config.template_name, "Chat template by name, with --chat")
       ->check(CLI::IsMember(tokenizer::template_names()));
-  g->add_option("--samples", o->samples, "Answers per prompt (needs --temperature above 0 to differ)")->check(CLI::PositiveNumber);
-  g->add_option("--temperature", o->sampling.temperature, "0 = greedy")->check(CLI::NonNegativeNumber)->capture_default_str();
-  g->add_option("--top-k", o->sampling.top_k, "0 = off")->check(CLI::NonNegativeNumber)->capture_default_str();
+  g->add_option("--samples", o->samples, "Answers per prompt (needs --temperature above 0 to differ)")
+      ->check(CLI::PositiveNumber);
+  g->add_option("--temperature", o->sampling.temperature, "0 = greedy")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  g->add_option("--top-k", o->sampling.top_k, "0 = off")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   g->add_option("--top-p", o->sampling.top_p, "1 = off")->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  g->add_option("--max-new-tokens", o->sampling.max_new_tokens, "Longest answer, token")->check(CLI::PositiveNumber)->capture_default_str();
-  g->add_option("--seed", o->seed, "Of the random numbers")->check(CLI::NonNegativeNumber)->capture_default_str();
-  g->add_option("--dtype", o->model.dtype, "float32 or bfloat16")->check(CLI::IsMember({"float32", "bfloat16"}))->capture_default_str();
-  g->add_option("--device", o->model.device, "auto, cpu or cuda")->check(CLI::IsMember({"auto", "cpu", "cuda"}))->capture_default_str();
+  g->add_option("--max-new-tokens", o->sampling.max_new_tokens, "Longest answer, token")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  g->add_option("--seed", o->seed, "Of the random numbers")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  g->add_option("--dtype", o->model.dtype, "float32 or bfloat16")
+      ->check(CLI::IsMember({"float32", "bfloat16"}))
+      ->capture_default_str();
+  g->add_option("--device", o->model.device, "auto, cpu or cuda")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
   g->add_option("--threads", o->threads, "0 = all that the process may use")->check(CLI::NonNegativeNumber);
   g->add_flag("--json", o->json, "All prompts as one batch; prints figures of speed and the texts as JSON");
   g->add_flag("--ignore-stop", o->ignore_stop, "Go on past the end of text (benchmarks)");
-  g->add_option("--repetitions", o->repetitions, "With --json: timed repetitions")->check(CLI::PositiveNumber);
+  g->add_option("--repetitions", o->repetitions, "With --json: timed repetitions")
+      ->check(CLI::PositiveNumber);
   g->callback([o, &action] { action = [o] { return run(*o); }; });
 }
 

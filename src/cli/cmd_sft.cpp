@@ -24,9 +24,11 @@ void add_sft(CLI::App& app, Action& action) {
   sft->callback([o, &action] {
     action = [o] {
       const bool resume = o->auto_resume && train::RunDir::is_run(o->run_dir);
-      const sft::SftOutcome outcome = sft::train({.config = sft::load_sft(o->config, o->set), .run_dir = o->run_dir, .resume = resume});
+      const sft::SftOutcome outcome =
+          sft::train({.config = sft::load_sft(o->config, o->set), .run_dir = o->run_dir, .resume = resume});
       if (outcome.stopped)
-        core::log_info("stopped after step " + std::to_string(outcome.steps) + "; go on with the same command and --auto-resume");
+        core::log_info("stopped after step " + std::to_string(outcome.steps) +
+                       "; go on with the same command and --auto-resume");
       else
         core::log_info("done: the model is in " + o->run_dir + "/checkpoints/latest/policy");
       return 0;

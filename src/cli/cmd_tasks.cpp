@@ -18,9 +18,13 @@ struct Options {
 
 tasks::logic_grid::Shape parse_size(const std::string& text) {
   int houses = 0, attributes = 0, used = 0;
-  const bool good = std::sscanf(text.c_str(), "%dx%d%n", &houses, &attributes, &used) == 2 && static_cast<size_t>(used) == text.size() &&
-                    houses >= 2 && houses <= 6 && attributes >= 2 && attributes <= 6;
-  PAN_CHECK(good, kUsage, "not a puzzle size").pointer("--size").expected("NxM with 2..6 houses and attributes, e.g. 3x4").got(text);
+  const bool good = std::sscanf(text.c_str(), "%dx%d%n", &houses, &attributes, &used) == 2 &&
+                    static_cast<size_t>(used) == text.size() && houses >= 2 && houses <= 6 &&
+                    attributes >= 2 && attributes <= 6;
+  PAN_CHECK(good, kUsage, "not a puzzle size")
+      .pointer("--size")
+      .expected("NxM with 2..6 houses and attributes, e.g. 3x4")
+      .got(text);
   return {houses, attributes};
 }
 
@@ -49,13 +53,20 @@ void add_tasks(CLI::App& app, Action& action) {
   });
 
   auto o = std::make_shared<Options>();
-  CLI::App* grid = command->add_subcommand("logic-grid", "Write logic-grid puzzles with their solutions as JSON lines");
+  CLI::App* grid =
+      command->add_subcommand("logic-grid", "Write logic-grid puzzles with their solutions as JSON lines");
   grid->add_option("--size", o->size, "Houses x attributes, 2..6 each")->capture_default_str();
   grid->add_option("--count", o->file.count, "Number of puzzles")->capture_default_str();
   grid->add_option("--seed", o->file.seed, "Seed of the generator")->capture_default_str();
-  grid->add_option("--split", o->split, "train or eval: no puzzle is in both")->check(CLI::IsMember({"train", "eval"}))->capture_default_str();
-  grid->add_option("--prompt-style", o->prompt_style, "full or compact")->check(CLI::IsMember({"full", "compact"}))->capture_default_str();
-  grid->add_option("--answer-style", o->answer_style, "json or lines")->check(CLI::IsMember({"json", "lines"}))->capture_default_str();
+  grid->add_option("--split", o->split, "train or eval: no puzzle is in both")
+      ->check(CLI::IsMember({"train", "eval"}))
+      ->capture_default_str();
+  grid->add_option("--prompt-style", o->prompt_style, "full or compact")
+      ->check(CLI::IsMember({"full", "compact"}))
+      ->capture_default_str();
+  grid->add_option("--answer-style", o->answer_style, "json or lines")
+      ->check(CLI::IsMember({"json", "lines"}))
+      ->capture_default_str();
   grid->add_option("--output", o->output, "JSONL file to write")->required();
   grid->callback([o, &action] { action = [o] { return write_grids(*o); }; });
 }

@@ -12,8 +12,10 @@ void add_tokenize(CLI::App& app, Action& action) {
     std::string tokenizer, input, output;
   };
   auto o = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("tokenize", "Token ids of texts: rows {\"text\"} -> {\"token_ids\", \"decoded\"}");
-  command->add_option("--tokenizer", o->tokenizer, "Model folder, tokenizer.json or tokenizer.model")->required();
+  CLI::App* command =
+      app.add_subcommand("tokenize", "Token ids of texts: rows {\"text\"} -> {\"token_ids\", \"decoded\"}");
+  command->add_option("--tokenizer", o->tokenizer, "Model folder, tokenizer.json or tokenizer.model")
+      ->required();
   command->add_option("--input", o->input, "JSONL file")->required();
   command->add_option("--output", o->output, "JSONL file to write")->required();
   command->callback([o, &action] {

@@ -35,13 +35,16 @@ int finish(const train::TrainOutcome& outcome, const std::string& run_dir) {
   const std::string resume = "pan-ppo resume " + run_dir;
   switch (outcome.end) {
     case train::TrainEnd::kDone:
-      core::log_info("done: " + std::to_string(outcome.iterations) + " iterations. Evaluate: pan-ppo eval --model " + run_dir +
-                     " --output DIR");
+      core::log_info("done: " + std::to_string(outcome.iterations) +
+                     " iterations. Evaluate: pan-ppo eval --model " + run_dir + " --output DIR");
       break;
-    case train::TrainEnd::kEarlyStop: core::log_info("ended early after " + std::to_string(outcome.iterations) + " iterations"); break;
+    case train::TrainEnd::kEarlyStop:
+      core::log_info("ended early after " + std::to_string(outcome.iterations) + " iterations");
+      break;
     case train::TrainEnd::kSignal:
     case train::TrainEnd::kTimeLimit:
-      core::log_info("stopped after " + std::to_string(outcome.iterations) + " iterations; go on with: " + resume);
+      core::log_info("stopped after " + std::to_string(outcome.iterations) +
+                     " iterations; go on with: " + resume);
       break;
   }
   return 0;
@@ -50,7 +53,8 @@ int finish(const train::TrainOutcome& outcome, const std::string& run_dir) {
 int run(const Options& o, bool resume) {
   train::TrainRequest request{.run_dir = o.run_dir, .resume = resume, .allow_change = o.allow_change};
   if (!o.time_limit.empty()) request.time_limit_s = parse_duration(o.time_limit);
-  const config::Loaded loaded = config::load_run(o.config.empty() ? o.run_dir + "/config.json" : o.config, o.set);
+  const config::Loaded loaded =
+      config::load_run(o.config.empty() ? o.run_dir + "/config.json" : o.config, o.set);
   for (const std::string& note : loaded.notes) core::log_warn(note);
   request.config = loaded.config;
   core::log_info("run folder " + o.run_dir);
@@ -58,11 +62,13 @@ int run(const Options& o, bool resume) {
 }
 
 int dry_run(const Options& o) {
-  PAN_CHECK(o.dry_run == "all" || o.dry_run == "config", kUsage, "--dry-run takes no value or =config").got(o.dry_run);
+  PAN_CHECK(o.dry_run == "all" || o.dry_run == "config", kUsage, "--dry-run takes no value or =config")
+      .got(o.dry_run);
   const config::Loaded loaded = config::load_run(o.config, o.set);
   for (const std::string& note : loaded.notes) core::log_warn(note);
   const std::string run_dir = o.run_dir.empty() ? default_run_dir(o.config) : o.run_dir;
-  for (const std::string& line : train::dry_run(loaded.config, run_dir, o.dry_run == "config")) std::printf("%s\n", line.c_str());
+  for (const std::string& line : train::dry_run(loaded.config, run_dir, o.dry_run == "config"))
+    std::printf("%s\n", line.c_str());
   return 0;
 }
 
@@ -74,11 +80,15 @@ void add_train(CLI::App& app, Action& action) {
   train->add_option("--config", o->config, "Configuration file (JSON, comments allowed)")->required();
   train->add_option("--set", o->set, "Override one key: a.b=value; may be repeated")->allow_extra_args(false);
   train->add_option("--run-dir", o->run_dir, "Folder of the run (default: runs/NAME-DATE)");
-  train->add_flag("--auto-resume", o->auto_resume, "Start the run, or go on with it where --run-dir holds one (needs --run-dir)");
-  train->add_flag("--allow-change", o->allow_change, "With --auto-resume: go on with settings that change what is computed");
-  train->add_option("--time-limit", o->time_limit, "Start no iteration that would not end in time: 55m, 3h, 90s");
+  train->add_flag("--auto-resume", o->auto_resume,
+                  "Start the run, or go on with it where --run-dir holds one (needs --run-dir)");
+  train->add_flag("--allow-change", o->allow_change,
+                  "With --auto-resume: go on with settings that change what is computed");
+  train->add_option("--time-limit", o->time_limit,
+                    "Start no iteration that would not end in time: 55m, 3h, 90s");
   train->add_flag("--dry-run{all}", o->dry_run,
-                  "Check everything, print batch arithmetic, memory and disk plan, and exit; =config opens no model or data");
+                  "Check everything, print batch arithmetic, memory and disk plan, and exit; =config opens "
+                  "no model or data");
   train->callback([o, &action] {
     action = [o] {
       if (!o->dry_run.empty()) return dry_run(*o);
@@ -92,9 +102,11 @@ void add_train(CLI::App& app, Action& action) {
   auto r = std::make_shared<Options>();
   CLI::App* resume = app.add_subcommand("resume", "Go on with a stopped run");
   resume->add_option("run_dir", r->run_dir, "Folder of the run")->required();
-  resume->add_option("--set", r->set, "Override one key: a.b=value; may be repeated")->allow_extra_args(false);
+  resume->add_option("--set", r->set, "Override one key: a.b=value; may be repeated")
+      ->allow_extra_args(false);
   resume->add_flag("--allow-change", r->allow_change, "Go on with settings that change what is computed");
-  resume->add_option("--time-limit", r->time_limit, "Start no iteration that would not end in time: 55m, 3h, 90s");
+  resume->add_option("--time-limit", r->time_limit,
+                     "Start no iteration that would not end in time: 55m, 3h, 90s");
   resume->callback([r, &action] {
     action = [r] {
       PAN_CHECK(train::RunDir::is_run(r->run_dir), kData, "this is not a run folder")

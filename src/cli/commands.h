@@ -18,6 +18,7 @@ void add_train(CLI::App& app, Action& action);     // train, resume
 void add_sft(CLI::App& app, Action& action);       // sft
 void add_eval(CLI::App& app, Action& action);      // eval
 void add_generate(CLI::App& app, Action& action);  // generate
+void add_score(CLI::App& app, Action& action);     // score
 void add_tokenize(CLI::App& app, Action& action);  // tokenize
 void add_tasks(CLI::App& app, Action& action);     // tasks
 void add_config(CLI::App& app, Action& action);    // config explain | print

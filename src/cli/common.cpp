@@ -15,10 +15,14 @@ double parse_duration(const std::string& text) {
     const double value = std::strtod(p, &end);
     good = end != p && value >= 0;
     double unit = 1;
-    if (*end == 'h') unit = 3600, ++end;
-    else if (*end == 'm') unit = 60, ++end;
-    else if (*end == 's') ++end;
-    else if (*end != 0) good = false;
+    if (*end == 'h')
+      unit = 3600, ++end;
+    else if (*end == 'm')
+      unit = 60, ++end;
+    else if (*end == 's')
+      ++end;
+    else if (*end != 0)
+      good = false;
     seconds += value * unit;
     p = end;
   }

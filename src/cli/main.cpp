@@ -15,13 +15,20 @@ int exit_code(pan::core::ErrorKind kind) {
   using enum pan::core::ErrorKind;
   switch (kind) {
     case kUsage:
-    case kConfig: return 2;
-    case kData: return 3;
-    case kIo: return 4;
-    case kDevice: return 5;
-    case kGuard: return 6;
-    case kInterrupted: return 130;
-    case kInternal: return 1;
+    case kConfig:
+      return 2;
+    case kData:
+      return 3;
+    case kIo:
+      return 4;
+    case kDevice:
+      return 5;
+    case kGuard:
+      return 6;
+    case kInterrupted:
+      return 130;
+    case kInternal:
+      return 1;
   }
   return 1;
 }
@@ -44,6 +51,7 @@ int main(int argc, char** argv) {
   pan::cli::add_sft(app, action);
   pan::cli::add_eval(app, action);
   pan::cli::add_generate(app, action);
+  pan::cli::add_score(app, action);
   pan::cli::add_tokenize(app, action);
   pan::cli::add_tasks(app, action);
   pan::cli::add_config(app, action);
@@ -61,11 +69,13 @@ int main(int argc, char** argv) {
     return exit_code(error.kind());
   } catch (const std::bad_alloc&) {
     pan::core::log_error(
-        "out of memory: lower rollout.slots, ppo.micro_batch_tokens or the model's size; train --dry-run shows the plan");
+        "out of memory: lower rollout.slots, ppo.micro_batch_tokens or the model's size; train --dry-run "
+        "shows the plan");
     return exit_code(pan::core::ErrorKind::kDevice);
   } catch (const std::exception& error) {
     const std::string text = error.what();
-    const bool memory = text.find("not enough memory") != std::string::npos || text.find("out of memory") != std::string::npos;
+    const bool memory = text.find("not enough memory") != std::string::npos ||
+                        text.find("out of memory") != std::string::npos;
     pan::core::log_error((memory ? "out of memory: " : "internal error, please report it: ") + text);
     return exit_code(memory ? pan::core::ErrorKind::kDevice : pan::core::ErrorKind::kInternal);
   }

@@ -13,11 +13,15 @@ core::Describe tree(RunConfig& c) {
   return [&c](core::Fields& f) { describe(f, c); };
 }
 
-// Whether a key may differ between two runs that compute the same.
-bool is_cosmetic(const std::string& pointer) {
-  static const std::set<std::string> exact = {
-      "/train/iterations", "/train/time_limit_s", "/train/show_sample_every", "/train/tensorboard",
-      "/eval/slots",       "/model/export_dtype", "/train/early_stop_evals"};
+// Whether a key may differ between two runs that compute the same. The number of iterations matters where a
+// learning rate falls towards the end of the run.
+bool is_cosmetic(const std::string& pointer, const RunConfig& c) {
+  const bool scheduled = c.rl.optimizer.schedule != rl::Schedule::kConstant ||
+                         c.rl.critic_optimizer.schedule != rl::Schedule::kConstant;
+  if (pointer == "/train/iterations") return !scheduled;
+  static const std::set<std::string> exact = {"/train/time_limit_s", "/train/show_sample_every",
+                                              "/train/tensorboard",  "/eval/slots",
+                                              "/model/export_dtype", "/train/early_stop_evals"};
   return exact.count(pointer) != 0 || pointer.rfind("/checkpoint/", 0) == 0;
 }
 
@@ -64,7 +68,7 @@ std::string fingerprint(const RunConfig& config) {
   flatten(resolved(config), "", flat);
   std::string text;
   for (const auto& [pointer, value] : flat)
-    if (!is_cosmetic(pointer)) text += pointer + "=" + value + "\n";
+    if (!is_cosmetic(pointer, config)) text += pointer + "=" + value + "\n";
   return core::sha256(text).substr(0, 16);
 }
 
@@ -79,10 +83,10 @@ std::vector<std::string> differences(const RunConfig& before, const RunConfig& a
     return "(absent)";
   };
   for (const auto& [pointer, value] : a)
-    if (!is_cosmetic(pointer) && value_in(b, pointer) != value)
+    if (!is_cosmetic(pointer, after) && value_in(b, pointer) != value)
       found.push_back(pointer + ": " + value + " -> " + value_in(b, pointer));
   for (const auto& [pointer, value] : b)
-    if (!is_cosmetic(pointer) && value_in(a, pointer) == "(absent)")
+    if (!is_cosmetic(pointer, after) && value_in(a, pointer) == "(absent)")
       found.push_back(pointer + ": (absent) -> " + value);
   return found;
 }

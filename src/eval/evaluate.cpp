@@ -26,7 +26,8 @@ struct Item {
 int64_t problem_count(const EvalRequest& r) {
   const int64_t size = r.task.size(tasks::Split::kEval);
   PAN_CHECK(size != 0, kData, "the evaluation split of task " + r.task.name() + " is empty").pointer("/task");
-  if (r.config.num_problems > 0) return size < 0 ? r.config.num_problems : std::min(size, r.config.num_problems);
+  if (r.config.num_problems > 0)
+    return size < 0 ? r.config.num_problems : std::min(size, r.config.num_problems);
   return size < 0 ? kGeneratedProblems : size;
 }
 
@@ -42,25 +43,29 @@ rollout::GeneratorOptions generator_options(const EvalRequest& r, int64_t max_ne
   return options;
 }
 
-// The most frequent extracted answer is right; ties go to the answer that came first. No answer never wins against one.
+// The most frequent extracted answer is right; ties go to the answer that came first. No answer never wins
+// against one.
 bool majority_is_right(const std::vector<tasks::Verdict>& verdicts) {
   size_t best = 0;
   int64_t best_votes = 0;
   for (size_t i = 0; i < verdicts.size(); ++i) {
     if (!verdicts[i].answered) continue;
     int64_t votes = 0;
-    for (const tasks::Verdict& other : verdicts) votes += other.answered && other.extracted == verdicts[i].extracted;
+    for (const tasks::Verdict& other : verdicts)
+      votes += other.answered && other.extracted == verdicts[i].extracted;
     if (votes > best_votes) best_votes = votes, best = i;
   }
   return best_votes > 0 && verdicts[best].correct;
 }
 
-void put_share(Evaluation& e, const std::string& key, const std::vector<double>& items, bool each_is_one_trial, uint64_t seed) {
+void put_share(Evaluation& e, const std::string& key, const std::vector<double>& items,
+               bool each_is_one_trial, uint64_t seed) {
   double sum = 0;
   for (double x : items) sum += x;
   const double value = items.empty() ? std::nan("") : sum / static_cast<double>(items.size());
   e.metrics[key] = value;
-  const Bounds b = each_is_one_trial ? wilson(std::llround(sum), static_cast<int64_t>(items.size())) : bootstrap_mean(items, seed);
+  const Bounds b = each_is_one_trial ? wilson(std::llround(sum), static_cast<int64_t>(items.size()))
+                                     : bootstrap_mean(items, seed);
   e.intervals[key] = {value, b.low, b.high, each_is_one_trial ? "wilson" : "bootstrap over items"};
 }
 
@@ -96,7 +101,8 @@ void summarise(const EvalRequest& r, const std::vector<Item>& items, Evaluation&
   for (const auto& [name, sum] : terms) e.metrics["score/" + name] = sum.first / sum.second;
 }
 
-std::string row_of(const Item& item, const rollout::Sample& sample, const tasks::Verdict& verdict, const tokenizer::Tokenizer& tokenizer) {
+std::string row_of(const Item& item, const rollout::Sample& sample, const tasks::Verdict& verdict,
+                   const tokenizer::Tokenizer& tokenizer) {
   rollout::Record record = rollout::make_record(sample, tokenizer);
   record.id = item.problem.id;
   record.rewards = verdict.terms;
@@ -119,9 +125,12 @@ core::Json results_of(const EvalRequest& r, const Evaluation& e) {
   json["seed"] = r.seed;
   json["seconds"] = e.seconds;
   json["tokens_per_s"] = e.tokens_per_s;
-  json["decoding"] = {{"samples", r.config.samples},         {"temperature", r.config.temperature},
-                      {"top_p", r.config.top_p},             {"top_k", r.config.top_k},
-                      {"max_new_tokens", r.config.max_new_tokens > 0 ? r.config.max_new_tokens : r.default_max_new_tokens}};
+  json["decoding"] = {
+      {"samples", r.config.samples},
+      {"temperature", r.config.temperature},
+      {"top_p", r.config.top_p},
+      {"top_k", r.config.top_k},
+      {"max_new_tokens", r.config.max_new_tokens > 0 ? r.config.max_new_tokens : r.default_max_new_tokens}};
   const core::Json description = core::parse_json(r.description, "the description");
   for (const auto& [key, value] : description.items()) json[key] = value;
   return json;
@@ -131,7 +140,8 @@ core::Json results_of(const EvalRequest& r, const Evaluation& e) {
 
 Evaluation evaluate(const EvalRequest& r) {
   const auto begin = std::chrono::steady_clock::now();
-  const int64_t max_new_tokens = r.config.max_new_tokens > 0 ? r.config.max_new_tokens : r.default_max_new_tokens;
+  const int64_t max_new_tokens =
+      r.config.max_new_tokens > 0 ? r.config.max_new_tokens : r.default_max_new_tokens;
   const int64_t context = r.decoder.arch().max_positions;
   std::vector<Item> items(static_cast<size_t>(problem_count(r)));
   std::vector<rollout::Request> requests;
@@ -144,14 +154,17 @@ Evaluation evaluate(const EvalRequest& r) {
     e.num_overlong_prompts += items[i].overlong;
     if (items[i].overlong) continue;
     for (int64_t j = 0; j < r.config.samples; ++j) {
-      requests.push_back({.sample_id = static_cast<int64_t>(i) * r.config.samples + j, .prompt = prompt, .name = items[i].problem.id});
+      requests.push_back({.sample_id = static_cast<int64_t>(i) * r.config.samples + j,
+                          .prompt = prompt,
+                          .name = items[i].problem.id});
       item_of.push_back(i);
     }
   }
   rollout::Generator generator(r.decoder, r.tokenizer, generator_options(r, max_new_tokens));
   rollout::RunHooks hooks;
   hooks.should_stop = r.should_stop;
-  if (r.progress) hooks.on_progress = [&](const rollout::Progress& p) { r.progress(p.num_finished, p.num_requests); };
+  if (r.progress)
+    hooks.on_progress = [&](const rollout::Progress& p) { r.progress(p.num_finished, p.num_requests); };
   const std::vector<rollout::Sample> samples = generator.run(requests, hooks);
   double truncated = 0, tokens = 0;
   for (size_t i = 0; i < samples.size(); ++i) {
@@ -187,14 +200,17 @@ std::vector<std::string> evaluation_lines(const Evaluation& e) {
   char text[256];
   std::string groups;
   for (const auto& [key, i] : e.intervals) {
-    std::snprintf(text, sizeof text, "%s %.1f %% [%.1f, %.1f]", key.c_str(), 100 * i.value, 100 * i.low, 100 * i.high);
+    std::snprintf(text, sizeof text, "%s %.1f %% [%.1f, %.1f]", key.c_str(), 100 * i.value, 100 * i.low,
+                  100 * i.high);
     groups += (groups.empty() ? "" : ", ") + std::string(text);
   }
-  std::snprintf(text, sizeof text, "evaluation: %lld problems, %lld answers, %.0f tokens/s: ", static_cast<long long>(e.num_problems),
-                static_cast<long long>(e.num_samples), e.tokens_per_s);
+  std::snprintf(text, sizeof text, "evaluation: %lld problems, %lld answers, %.0f tokens/s: ",
+                static_cast<long long>(e.num_problems), static_cast<long long>(e.num_samples),
+                e.tokens_per_s);
   lines.push_back(text + groups);
-  std::snprintf(text, sizeof text, "  no answer %.1f %%, cut off %.1f %%, mean length %.0f tokens", 100 * e.metrics.at("no_answer_rate"),
-                100 * e.metrics.at("truncated_rate"), e.metrics.at("response_length/mean"));
+  std::snprintf(text, sizeof text, "  no answer %.1f %%, cut off %.1f %%, mean length %.0f tokens",
+                100 * e.metrics.at("no_answer_rate"), 100 * e.metrics.at("truncated_rate"),
+                e.metrics.at("response_length/mean"));
   lines.push_back(text);
   return lines;
 }

@@ -1,8 +1,8 @@
-// Runs a task on a model: every problem of the evaluation split (or the first n), one or several answers each, judged and
-// summarised with intervals.
+// Runs a task on a model: every problem of the evaluation split (or the first n), one or several answers
+// each, judged and summarised with intervals.
 //
-//   eval::Evaluation e = eval::evaluate({.decoder = *d, .tokenizer = *t, .task = *task, .encode = encode, ...});
-//   eval::write_evaluation(folder, e);       // results.json, samples.jsonl
+//   eval::Evaluation e = eval::evaluate({.decoder = *d, .tokenizer = *t, .task = *task, .encode = encode,
+//   ...}); eval::write_evaluation(folder, e);       // results.json, samples.jsonl
 #pragma once
 
 #include <cstdint>
@@ -26,12 +26,12 @@ struct EvalRequest {
   std::function<std::vector<int64_t>(const tasks::Problem&)> encode;  // chat template applied
   std::vector<int64_t> stop_tokens;
   EvalConfig config;
-  int64_t default_max_new_tokens = 256;  // used where config.max_new_tokens = 0
-  std::vector<std::string> stop_strings;  // besides the task's
+  int64_t default_max_new_tokens = 256;        // used where config.max_new_tokens = 0
+  std::vector<std::string> stop_strings = {};  // besides the task's
   uint64_t seed = 0;
   std::string description = "{}";  // JSON object, written into results.json: model, config, versions
-  std::function<void(int64_t done, int64_t total)> progress;
-  std::function<bool()> should_stop;
+  std::function<void(int64_t done, int64_t total)> progress = {};
+  std::function<bool()> should_stop = {};
 };
 
 struct Interval {
@@ -40,8 +40,9 @@ struct Interval {
 };
 
 struct Evaluation {
-  // Keys: accuracy (pass@1; with k samples the mean over items of the share that is right, avg@k), maj@k, pass@k, no_answer_rate,
-  // truncated_rate, response_length/mean, every term of the verdicts, and accuracy by group ("accuracy/3x3").
+  // Keys: accuracy (pass@1; with k samples the mean over items of the share that is right, avg@k), maj@k,
+  // pass@k, no_answer_rate, truncated_rate, response_length/mean, every term of the verdicts, and accuracy by
+  // group ("accuracy/3x3").
   std::map<std::string, double> metrics;
   std::map<std::string, Interval> intervals;
   int64_t num_problems = 0, num_samples = 0, num_overlong_prompts = 0;

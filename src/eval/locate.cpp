@@ -7,8 +7,8 @@ namespace pan::eval {
 namespace {
 
 bool has_weights(const std::string& folder) {
-  return core::exists(folder + "/config.json") &&
-         (core::exists(folder + "/model.safetensors") || core::exists(folder + "/model.safetensors.index.json"));
+  return core::exists(folder + "/config.json") && (core::exists(folder + "/model.safetensors") ||
+                                                   core::exists(folder + "/model.safetensors.index.json"));
 }
 
 std::string parent(const std::string& path) {
@@ -31,18 +31,27 @@ ModelLocation at_checkpoint(const std::string& folder) {
 ModelLocation locate_model(const std::string& given) {
   std::string path = given;
   while (path.size() > 1 && path.back() == '/') path.pop_back();
-  PAN_CHECK(core::is_folder(path), kData, "there is no such folder").where(path).remedy("--model takes a run folder, a checkpoint or a Hugging Face folder");
+  PAN_CHECK(core::is_folder(path), kData, "there is no such folder")
+      .where(path)
+      .remedy("--model takes a run folder, a checkpoint or a Hugging Face folder");
   if (has_weights(path)) {
-    if (path.size() > 7 && path.substr(path.size() - 7) == "/policy" && core::exists(parent(path) + "/manifest.json"))
+    if (path.size() > 7 && path.substr(path.size() - 7) == "/policy" &&
+        core::exists(parent(path) + "/manifest.json"))
       return at_checkpoint(parent(path));
-    return {.policy_folder = path, .tokenizer_folder = path, .run_config = "", .checkpoint = "", .description = path};
+    return {.policy_folder = path,
+            .tokenizer_folder = path,
+            .run_config = "",
+            .checkpoint = "",
+            .description = path};
   }
   if (core::exists(path + "/manifest.json") && has_weights(path + "/policy")) return at_checkpoint(path);
   const std::string latest = path + "/checkpoints/latest";
   if (core::exists(latest + "/manifest.json")) return at_checkpoint(latest);
   throw core::Error(core::ErrorKind::kData, "no model was found")
       .where(path)
-      .expected("a Hugging Face folder (config.json, model.safetensors), a checkpoint (manifest.json, policy/) or a run folder with a checkpoint")
+      .expected(
+          "a Hugging Face folder (config.json, model.safetensors), a checkpoint (manifest.json, policy/) or "
+          "a run folder with a checkpoint")
       .remedy("A run that was stopped before its first checkpoint has none yet: resume it first");
 }
 

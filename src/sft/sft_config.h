@@ -27,8 +27,10 @@ struct InitConfig {
 };
 
 inline void describe(core::Fields& f, InitConfig& c) {
-  f.choice<std::string>("family", c.family, {{"llama", "llama"}, {"qwen2", "qwen2"}, {"qwen3", "qwen3"}}, "Architecture.");
-  f.integer("hidden_size", c.hidden_size, {.min = 0, .doc = "0 = load model.path instead of making a model."});
+  f.choice<std::string>("family", c.family, {{"llama", "llama"}, {"qwen2", "qwen2"}, {"qwen3", "qwen3"}},
+                        "Architecture.");
+  f.integer("hidden_size", c.hidden_size,
+            {.min = 0, .doc = "0 = load model.path instead of making a model."});
   f.integer("intermediate_size", c.intermediate_size, {.min = 0, .doc = "Of the MLP."});
   f.integer("num_layers", c.num_layers, {.min = 0, .doc = "Decoder blocks."});
   f.integer("num_heads", c.num_heads, {.min = 0, .doc = "Query heads."});
@@ -49,14 +51,19 @@ struct SftOptions {
 
 inline void describe(core::Fields& f, SftOptions& c) {
   f.integer("steps", c.steps, {.min = 1, .unit = "step", .doc = "Optimizer steps."});
-  f.integer("batch_size", c.batch_size, {.min = 1, .unit = "sequence", .doc = "Prompt/answer pairs of one optimizer step."});
-  f.integer("micro_batch_tokens", c.micro_batch_tokens,
-            {.min = 1, .unit = "token", .doc = "Tokens of one forward and backward pass. Memory and speed only."});
+  f.integer("batch_size", c.batch_size,
+            {.min = 1, .unit = "sequence", .doc = "Prompt/answer pairs of one optimizer step."});
+  f.integer(
+      "micro_batch_tokens", c.micro_batch_tokens,
+      {.min = 1, .unit = "token", .doc = "Tokens of one forward and backward pass. Memory and speed only."});
   f.integer("max_tokens", c.max_tokens, {.min = 2, .unit = "token", .doc = "Longest prompt + answer."});
-  f.choice("overlong", c.overlong, {{"error", train::OverlongPrompts::kError}, {"skip", train::OverlongPrompts::kSkip}},
+  f.choice("overlong", c.overlong,
+           {{"error", train::OverlongPrompts::kError}, {"skip", train::OverlongPrompts::kSkip}},
            "What to do with a longer pair: stop with an error, or skip and count it.");
   f.integer("max_bad_steps", c.max_bad_steps,
-            {.min = 1, .unit = "step", .doc = "Steps in a row that may be skipped for a non-finite loss or gradient."});
+            {.min = 1,
+             .unit = "step",
+             .doc = "Steps in a row that may be skipped for a non-finite loss or gradient."});
   f.integer("log_every", c.log_every, {.min = 1, .unit = "step", .doc = "Steps between two log lines."});
 }
 
@@ -76,7 +83,8 @@ struct SftConfig {
 
 inline void describe(core::Fields& f, SftConfig& c) {
   f.integer("seed", c.seed, {.min = 0, .doc = "Decides every random number of the run."});
-  f.integer("threads", c.threads, {.min = 0, .unit = "thread", .doc = "Processor threads; 0 = all that the process may use."});
+  f.integer("threads", c.threads,
+            {.min = 0, .unit = "thread", .doc = "Processor threads; 0 = all that the process may use."});
   f.object("model", c.model, "The model to train.");
   f.object("init", c.init, "A model made from nothing instead.");
   f.object("prompt", c.prompt, "How a problem becomes a prompt.");
@@ -84,7 +92,8 @@ inline void describe(core::Fields& f, SftConfig& c) {
   f.object("sft", c.sft, "Supervised training.");
   f.object("optimizer", c.optimizer, "AdamW.");
   f.object("eval", c.eval, "Evaluation during training; `every` counts steps.");
-  f.integer("eval_max_new_tokens", c.eval_max_new_tokens, {.min = 1, .unit = "token", .doc = "Longest answer in an evaluation."});
+  f.integer("eval_max_new_tokens", c.eval_max_new_tokens,
+            {.min = 1, .unit = "token", .doc = "Longest answer in an evaluation."});
   f.object("checkpoint", c.checkpoint, "Checkpoints; `every` counts steps.");
 }
 

@@ -37,7 +37,9 @@ namespace {
 
 constexpr int64_t kVersion = 1;
 
-double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double now_s() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 core::Json resolved(const SftConfig& config) {
   SftConfig copy = config;
@@ -46,7 +48,9 @@ core::Json resolved(const SftConfig& config) {
 
 model::Arch new_arch(const SftConfig& c, const tokenizer::Tokenizer& tokenizer) {
   model::Arch a;
-  a.family = c.init.family == "qwen3" ? model::Family::kQwen3 : c.init.family == "qwen2" ? model::Family::kQwen2 : model::Family::kLlama;
+  a.family = c.init.family == "qwen3"   ? model::Family::kQwen3
+             : c.init.family == "qwen2" ? model::Family::kQwen2
+                                        : model::Family::kLlama;
   a.vocab_size = tokenizer.vocab_size();
   a.hidden_size = c.init.hidden_size;
   a.intermediate_size = c.init.intermediate_size;
@@ -67,7 +71,9 @@ model::Arch new_arch(const SftConfig& c, const tokenizer::Tokenizer& tokenizer) 
 
 class SftTrainer {
  public:
-  SftTrainer(const SftRequest& request, train::RunDir dir) : config_(request.config), dir_(std::move(dir)) { open(request.resume); }
+  SftTrainer(const SftRequest& request, train::RunDir dir) : config_(request.config), dir_(std::move(dir)) {
+    open(request.resume);
+  }
 
   SftOutcome run() {
     SftOutcome outcome;
@@ -81,8 +87,10 @@ class SftTrainer {
       }
       outcome.final_loss = train_step();
       ++step_;
-      if (step_ % config_.sft.log_every == 0 || step_ == config_.sft.steps) report(outcome.final_loss, begin, first);
-      if (config_.eval.every > 0 && (step_ % config_.eval.every == 0 || step_ == config_.sft.steps)) evaluate();
+      if (step_ % config_.sft.log_every == 0 || step_ == config_.sft.steps)
+        report(outcome.final_loss, begin, first);
+      if (config_.eval.every > 0 && (step_ % config_.eval.every == 0 || step_ == config_.sft.steps))
+        evaluate();
       if (config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0) save();
     }
     if (saved_ != step_) save();
@@ -99,20 +107,26 @@ class SftTrainer {
     task_ = tasks::make(config_.task);
     const model::DecoderOptions options{.dtype = train::compute_type(config_.model), .device = device};
     std::optional<checkpoint::Checkpoint> found;
-    if (resume) found = checkpoint::find_latest(dir_.checkpoints());
+    if (resume) found = checkpoint::find_latest(dir_.checkpoints(), checkpoint::Verify::kChecksums);
     if (found)
       decoder_ = model::load_decoder(found->file("policy"), options);
     else if (config_.init.hidden_size > 0)
-      decoder_ = model::make_decoder(new_arch(config_, *tokenizer_), options, static_cast<uint64_t>(config_.seed));
+      decoder_ =
+          model::make_decoder(new_arch(config_, *tokenizer_), options, static_cast<uint64_t>(config_.seed));
     else
       decoder_ = model::load_decoder(config_.model.path, options);
     end_of_turn_ = chat_->end_of_turn_id(*tokenizer_);
     if (end_of_turn_ < 0) end_of_turn_ = tokenizer_->eos_id();
-    PAN_CHECK(end_of_turn_ >= 0, kData, "the tokenizer has no end-of-text token").where(config_.model.path).remedy("Set prompt.end_of_turn");
-    optimizer_ = std::make_unique<rl::Optimizer>(decoder_->parameters(), config_.optimizer, config_.sft.steps);
+    PAN_CHECK(end_of_turn_ >= 0, kData, "the tokenizer has no end-of-text token")
+        .where(config_.model.path)
+        .remedy("Set prompt.end_of_turn");
+    optimizer_ =
+        std::make_unique<rl::Optimizer>(decoder_->parameters(), config_.optimizer, config_.sft.steps);
     prompts_ = std::make_unique<train::PromptSource>(
         *task_, [this](const tasks::Problem& p) { return pair_of(p); },
-        train::PromptOptions{.seed = static_cast<uint64_t>(config_.seed), .max_prompt_tokens = config_.sft.max_tokens, .overlong = config_.sft.overlong});
+        train::PromptOptions{.seed = static_cast<uint64_t>(config_.seed),
+                             .max_prompt_tokens = config_.sft.max_tokens,
+                             .overlong = config_.sft.overlong});
     if (found) restore(*found);
     metrics::cut_file(core::disk(), dir_.metrics_path(), log_bytes_);
     log_ = std::make_unique<metrics::JsonlWriter>(core::disk(), dir_.metrics_path());
@@ -133,7 +147,9 @@ class SftTrainer {
     std::vector<rl::TrainSequence> batch;
     while (static_cast<int64_t>(batch.size()) < config_.sft.batch_size) {
       train::Prompt pair = std::move(prompts_->next(1)[0]);
-      batch.push_back({.id = static_cast<int64_t>(batch.size()), .tokens = std::move(pair.tokens), .prompt_length = prompt_length_});
+      batch.push_back({.id = static_cast<int64_t>(batch.size()),
+                       .tokens = std::move(pair.tokens),
+                       .prompt_length = prompt_length_});
     }
     return batch;
   }
@@ -147,7 +163,8 @@ class SftTrainer {
       total += batch[i].response_length();
       order[i] = static_cast<int64_t>(i);
     }
-    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return batch[a].tokens.size() < batch[b].tokens.size(); });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int64_t a, int64_t b) { return batch[a].tokens.size() < batch[b].tokens.size(); });
     double sum = 0;
     for (const rl::MicroBatch& micro : rl::cut_micro_batches(batch, order, config_.sft.micro_batch_tokens)) {
       const at::Tensor loss = micro_loss(batch, micro) / static_cast<double>(total);
@@ -184,31 +201,42 @@ class SftTrainer {
     const at::Device device = decoder_->options().device;
     const at::Tensor hidden = decoder_->hidden(model::pack(sequences, device));
     const at::Tensor picked = hidden.index_select(0, at::tensor(rows, at::kLong).to(device));
-    const auto out = kernels::logprob_entropy(picked, decoder_->output_weight(), at::tensor(targets, at::kLong).to(device), {});
+    const auto out = kernels::logprob_entropy(picked, decoder_->output_weight(),
+                                              at::tensor(targets, at::kLong).to(device), {});
     return -out.logprob.sum();
   }
 
   void report(double loss, double begin, int64_t first) {
     const double per_step = (now_s() - begin) / static_cast<double>(step_ - first);
-    log_->write({{"event", "step"}, {"step", step_}, {"sft/loss", loss}, {"sft/lr", last_.lr}, {"sft/grad_norm", last_.grad_norm},
-                 {"sft/tokens", num_tokens_}, {"sft/skipped_pairs", prompts_->num_skipped()}, {"timing_s/step", per_step}});
+    log_->write({{"event", "step"},
+                 {"step", step_},
+                 {"sft/loss", loss},
+                 {"sft/lr", last_.lr},
+                 {"sft/grad_norm", last_.grad_norm},
+                 {"sft/tokens", num_tokens_},
+                 {"sft/skipped_pairs", prompts_->num_skipped()},
+                 {"timing_s/step", per_step}});
     char text[160];
-    std::snprintf(text, sizeof text, "step %lld/%lld | loss %.4f | gradient %.3g | lr %.3g | %.3g s a step | ", static_cast<long long>(step_),
-                  static_cast<long long>(config_.sft.steps), loss, last_.grad_norm, last_.lr, per_step);
-    core::log_info(text + metrics::duration_text(per_step * static_cast<double>(config_.sft.steps - step_)) + " left");
+    std::snprintf(text, sizeof text,
+                  "step %lld/%lld | loss %.4f | gradient %.3g | lr %.3g | %.3g s a step | ",
+                  static_cast<long long>(step_), static_cast<long long>(config_.sft.steps), loss,
+                  last_.grad_norm, last_.lr, per_step);
+    core::log_info(text + metrics::duration_text(per_step * static_cast<double>(config_.sft.steps - step_)) +
+                   " left");
   }
 
   void evaluate() {
     const at::NoGradGuard no_grad;
-    const eval::Evaluation e = eval::evaluate({.decoder = *decoder_,
-                                               .tokenizer = *tokenizer_,
-                                               .task = *task_,
-                                               .encode = [this](const tasks::Problem& p) { return chat_->encode_prompt(*tokenizer_, p.prompt); },
-                                               .stop_tokens = {end_of_turn_},
-                                               .config = config_.eval,
-                                               .default_max_new_tokens = config_.eval_max_new_tokens,
-                                               .seed = static_cast<uint64_t>(config_.seed),
-                                               .description = core::dump_json({{"run", dir_.path()}, {"step", step_}})});
+    const eval::Evaluation e = eval::evaluate(
+        {.decoder = *decoder_,
+         .tokenizer = *tokenizer_,
+         .task = *task_,
+         .encode = [this](const tasks::Problem& p) { return chat_->encode_prompt(*tokenizer_, p.prompt); },
+         .stop_tokens = {end_of_turn_},
+         .config = config_.eval,
+         .default_max_new_tokens = config_.eval_max_new_tokens,
+         .seed = static_cast<uint64_t>(config_.seed),
+         .description = core::dump_json({{"run", dir_.path()}, {"step", step_}})});
     eval::write_evaluation(dir_.eval_folder(step_), e);
     for (const std::string& line : eval::evaluation_lines(e)) core::log_info(line);
     core::Json event = {{"event", "evaluation"}, {"step", step_}};
@@ -221,17 +249,23 @@ class SftTrainer {
     const at::NoGradGuard no_grad;
     checkpoint::CheckpointWriter w(dir_.checkpoints(), step_);
     const std::string policy = w.make_folder("policy");
-    const bool bf16 = config_.model.export_dtype == "bfloat16" || (config_.model.export_dtype == "auto" && config_.model.dtype == "bfloat16");
+    const bool bf16 = config_.model.export_dtype == "bfloat16" ||
+                      (config_.model.export_dtype == "auto" && config_.model.dtype == "bfloat16");
     model::save_decoder(policy, *decoder_, bf16 ? at::kBFloat16 : at::kFloat, optimizer_->masters());
     train::copy_tokenizer_files(config_.model.path, policy);
     model::NamedTensors tensors = optimizer_->state_tensors();
     if (bf16 && config_.model.dtype == "float32")
       for (const auto& [name, value] : decoder_->parameters()) tensors.emplace_back("exact." + name, value);
-    w.expect_checksum("optimizer.safetensors", model::write_safetensors(w.folder() + "/optimizer.safetensors", tensors));
+    w.expect_checksum("optimizer.safetensors",
+                      model::write_safetensors(w.folder() + "/optimizer.safetensors", tensors));
     w.add_section("optimizer", kVersion, optimizer_->state());
     log_->sync();
     w.add_section("sft", kVersion,
-                  {{"step", step_}, {"position", prompts_->position()}, {"skipped", prompts_->num_skipped()}, {"tokens", num_tokens_}, {"log_bytes", log_->size_bytes()}});
+                  {{"step", step_},
+                   {"position", prompts_->position()},
+                   {"skipped", prompts_->num_skipped()},
+                   {"tokens", num_tokens_},
+                   {"log_bytes", log_->size_bytes()}});
     std::map<std::string, double> figures;
     for (const auto& [key, value] : metric_) figures["eval/" + key] = value;
     w.set_metrics(figures);
@@ -281,7 +315,8 @@ class SftTrainer {
 
 SftOutcome train(const SftRequest& request) {
   core::install_stop_signals();
-  train::RunDir dir = request.resume ? train::RunDir::open(request.run_dir) : train::RunDir::create(request.run_dir, resolved(request.config));
+  train::RunDir dir = request.resume ? train::RunDir::open(request.run_dir)
+                                     : train::RunDir::create(request.run_dir, resolved(request.config));
   return SftTrainer(request, std::move(dir)).run();
 }
 

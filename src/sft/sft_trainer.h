@@ -1,8 +1,10 @@
-// Supervised training on prompt/answer pairs: a small model learns the answer format before it can earn a reward.
+// Supervised training on prompt/answer pairs: a small model learns the answer format before it can earn a
+// reward.
 //
 //   sft::SftOutcome o = sft::train({.config = config, .run_dir = "runs/warm"});
 //
-// Loss: mean negative log-likelihood of the answer's tokens (the end of turn included) over all answers of a step.
+// Loss: mean negative log-likelihood of the answer's tokens (the end of turn included) over all answers of a
+// step.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +29,8 @@ struct SftOutcome {
 
 SftOutcome train(const SftRequest& request);
 
-// Strict reading of an sft configuration file with `--set` overrides; checks the pairs that exclude each other. Errors: kConfig.
+// Strict reading of an sft configuration file with `--set` overrides; checks the pairs that exclude each
+// other. Errors: kConfig.
 SftConfig load_sft(const std::string& path, const std::vector<std::string>& overrides);
 
 }  // namespace pan::sft

@@ -37,14 +37,17 @@ void add_memory(std::vector<std::string>& lines, const MemoryPlan& plan) {
   PAN_CHECK(plan.peak() <= total, kDevice, "the run does not fit into memory")
       .expected("at most " + size_text(total))
       .got(size_text(plan.peak()))
-      .remedy("Lower ppo.micro_batch_tokens, rollout.slots or rollout.max_new_tokens, use critic.mode shared or model.dtype bfloat16");
+      .remedy(
+          "Lower ppo.micro_batch_tokens, rollout.slots or rollout.max_new_tokens, use critic.mode shared or "
+          "model.dtype bfloat16");
 }
 
 void add_disk(std::vector<std::string>& lines, const DiskPlan& plan, const std::string& run_dir) {
   const auto free = static_cast<int64_t>(core::disk().free_bytes(existing_parent(run_dir)));
   const int64_t needed = plan.checkpoint_bytes * plan.num_checkpoints;
-  lines.push_back("disk plan: checkpoints of " + size_text(plan.checkpoint_bytes) + ", at most " + std::to_string(plan.num_checkpoints) +
-                  " at a time = " + size_text(needed) + "; free: " + size_text(free));
+  lines.push_back("disk plan: checkpoints of " + size_text(plan.checkpoint_bytes) + ", at most " +
+                  std::to_string(plan.num_checkpoints) + " at a time = " + size_text(needed) +
+                  "; free: " + size_text(free));
   PAN_CHECK(needed <= free, kIo, "the checkpoints do not fit on the disk")
       .where(run_dir)
       .expected(size_text(needed) + " free")
@@ -54,7 +57,8 @@ void add_disk(std::vector<std::string>& lines, const DiskPlan& plan, const std::
 
 }  // namespace
 
-std::vector<std::string> dry_run(const config::RunConfig& config, const std::string& run_dir, bool config_only) {
+std::vector<std::string> dry_run(const config::RunConfig& config, const std::string& run_dir,
+                                 bool config_only) {
   std::vector<std::string> lines = config::batch_arithmetic(config);
   if (config_only) {
     lines.push_back("the configuration is valid (no model or data was opened)");
@@ -64,13 +68,16 @@ std::vector<std::string> dry_run(const config::RunConfig& config, const std::str
   const model::Arch arch = model::read_arch(config.model.path);
   const std::vector<Prompt> prompts = session->prompts->next(config.train.prompts_per_iteration);
   int64_t longest = 0;
-  for (const Prompt& prompt : prompts) longest = std::max(longest, static_cast<int64_t>(prompt.tokens.size()));
+  for (const Prompt& prompt : prompts)
+    longest = std::max(longest, static_cast<int64_t>(prompt.tokens.size()));
   char text[200];
   std::snprintf(text, sizeof text, "model: %.1f M parameters, %lld layers, vocabulary of %lld, %s on %s",
                 static_cast<double>(arch.num_parameters()) / 1e6, static_cast<long long>(arch.num_layers),
-                static_cast<long long>(arch.vocab_size), config.model.dtype.c_str(), session->device.str().c_str());
+                static_cast<long long>(arch.vocab_size), config.model.dtype.c_str(),
+                session->device.str().c_str());
   lines.push_back(text);
-  lines.push_back("task " + session->task->name() + ": the first iteration's longest prompt has " + std::to_string(longest) + " tokens (limit " +
+  lines.push_back("task " + session->task->name() + ": the first iteration's longest prompt has " +
+                  std::to_string(longest) + " tokens (limit " +
                   std::to_string(config.train.max_prompt_tokens) + ")");
   add_memory(lines, plan_memory(config, arch));
   add_disk(lines, plan_disk(config, arch), run_dir);

@@ -8,8 +8,9 @@
 
 namespace pan::train {
 
-// Lines for stdout. config_only opens no model and no data. Errors: everything that would stop the run at its start, also a plan that does not
-// fit the machine's memory (kDevice) or the free disk space (kIo).
-std::vector<std::string> dry_run(const config::RunConfig& config, const std::string& run_dir, bool config_only);
+// Lines for stdout. config_only opens no model and no data. Errors: everything that would stop the run at its
+// start, also a plan that does not fit the machine's memory (kDevice) or the free disk space (kIo).
+std::vector<std::string> dry_run(const config::RunConfig& config, const std::string& run_dir,
+                                 bool config_only);
 
 }  // namespace pan::train

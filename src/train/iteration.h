@@ -1,5 +1,5 @@
-// The data of one iteration, growing along the arrows of docs/architecture: prompts -> samples -> verdicts -> scores -> rhythm ->
-// advantages. Everything is a plain value.
+// The data of one iteration, growing along the arrows of docs/architecture: prompts -> samples -> verdicts ->
+// scores -> rhythm -> advantages. Everything is a plain value.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +33,8 @@ struct Iteration {
   rhythm::RewardResult rhythm_rewards;
   rl::Advantages advantages;
 
-  rl::Metrics metrics;                        // by catalog key
-  std::map<std::string, double> seconds;      // by phase: gen, score, rhythm, adv, update
+  rl::Metrics metrics;                    // by catalog key
+  std::map<std::string, double> seconds;  // by phase: gen, score, rhythm, adv, update
 };
 
 }  // namespace pan::train

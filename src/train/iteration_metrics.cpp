@@ -51,7 +51,8 @@ void reward_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m
   m.mean("reward/zero_std_share", flat_groups, static_cast<double>(group_deviation.size()));
   double total = 0;
   for (size_t i = 0; i < it.task_rewards.size(); ++i)
-    total += it.task_rewards[i] + (it.rhythm_rewards.sequences.empty() ? 0.0 : it.rhythm_rewards.sequences[i].total);
+    total += it.task_rewards[i] +
+             (it.rhythm_rewards.sequences.empty() ? 0.0 : it.rhythm_rewards.sequences[i].total);
   m.mean("reward/total/mean", total, n);
 }
 
@@ -105,7 +106,8 @@ void time_metrics(const Iteration& it, metrics::MetricSet& m) {
     response_tokens += static_cast<double>(sequence.response_length());
   }
   for (const auto& [phase, seconds] : it.seconds)
-    m.last("timing_per_token_ms/" + phase, 1e3 * seconds / (phase == "gen" ? response_tokens : prompt_tokens + response_tokens));
+    m.last("timing_per_token_ms/" + phase,
+           1e3 * seconds / (phase == "gen" ? response_tokens : prompt_tokens + response_tokens));
   m.last("timing_s/step", step);
   m.last("perf/time_per_step", step);
   m.last("perf/total_num_tokens", prompt_tokens + response_tokens);

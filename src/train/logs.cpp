@@ -11,7 +11,9 @@
 namespace pan::train {
 namespace {
 
-double wall_clock_s() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+double wall_clock_s() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
 
 // Cuts a file back before its writer opens it.
 std::string cut(const std::string& path, uint64_t bytes) {
@@ -52,10 +54,14 @@ rollout::Record record_of(const Session& s, const Iteration& it, size_t i) {
 
 }  // namespace
 
-core::Json LogLengths::to_json() const { return {{"metrics", metrics}, {"rollouts", rollouts}, {"events", events}}; }
+core::Json LogLengths::to_json() const {
+  return {{"metrics", metrics}, {"rollouts", rollouts}, {"events", events}};
+}
 
 LogLengths LogLengths::from_json(const core::Json& json, const std::string& source) {
-  auto get = [&](const char* key) { return static_cast<uint64_t>(core::get_required<int64_t>(json, key, source)); };
+  auto get = [&](const char* key) {
+    return static_cast<uint64_t>(core::get_required<int64_t>(json, key, source));
+  };
   return {get("/metrics"), get("/rollouts"), get("/events")};
 }
 
@@ -84,8 +90,8 @@ void RunLogs::evaluation(int64_t iteration, const metrics::Values& values) {
 
 void RunLogs::show_sample(const Session& s, const Iteration& it) const {
   const rollout::Record r = record_of(s, it, 0);
-  std::string text = "  sample of " + r.id + ", " + std::to_string(r.num_response_tokens) + " tokens, ended by " +
-                     std::string(rollout::to_string(r.finish)) + "\n";
+  std::string text = "  sample of " + r.id + ", " + std::to_string(r.num_response_tokens) +
+                     " tokens, ended by " + std::string(rollout::to_string(r.finish)) + "\n";
   auto indented = [](const std::string& block) {
     std::string out = "  | ";
     for (char c : block) {
@@ -95,12 +101,14 @@ void RunLogs::show_sample(const Session& s, const Iteration& it) const {
     return out + "\n";
   };
   const std::string& prompt = it.prompts[0].problem.prompt;
-  text += indented(prompt.size() > 600 ? prompt.substr(0, 600) + " ..." : prompt) + "  >\n" + indented(r.response);
+  text += indented(prompt.size() > 600 ? prompt.substr(0, 600) + " ..." : prompt) + "  >\n" +
+          indented(r.response);
   char numbers[160];
   std::snprintf(numbers, sizeof numbers, "  task %.3g", it.task_rewards[0]);
   text += numbers;
   if (!it.rhythm.empty()) {
-    std::snprintf(numbers, sizeof numbers, ", rhythm %+.3g over %zu steps:", it.rhythm_rewards.sequences[0].total,
+    std::snprintf(numbers, sizeof numbers,
+                  ", rhythm %+.3g over %zu steps:", it.rhythm_rewards.sequences[0].total,
                   it.rhythm_rewards.sequences[0].steps.size());
     text += numbers;
     for (const rhythm::StepReward& step : it.rhythm_rewards.sequences[0].steps) {

@@ -1,5 +1,5 @@
-// The files of a run that grow: metrics.jsonl, rollouts.jsonl and TensorBoard events. A checkpoint records their lengths; a resume
-// cuts them back to it, so that no line is doubled.
+// The files of a run that grow: metrics.jsonl, rollouts.jsonl and TensorBoard events. A checkpoint records
+// their lengths; a resume cuts them back to it, so that no line is doubled.
 #pragma once
 
 #include <cstdint>

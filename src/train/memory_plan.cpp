@@ -14,8 +14,8 @@ constexpr int64_t kProcessBytes = 230 << 20;  // the program, LibTorch and its t
 
 int64_t element_bytes(const config::RunConfig& c) { return compute_type(c.model) == at::kFloat ? 4 : 2; }
 
-// Activations that autograd keeps for one token of one block, in elements: the input of both norms and their outputs, q, k, v, the attention
-// output, gate, up, their product.
+// Activations that autograd keeps for one token of one block, in elements: the input of both norms and their
+// outputs, q, k, v, the attention output, gate, up, their product.
 int64_t block_elements(const model::Arch& a) {
   const int64_t q = a.num_heads * a.head_dim, kv = a.num_kv_heads * a.head_dim;
   return 4 * a.hidden_size + 3 * q + 6 * kv + 5 * a.intermediate_size;
@@ -38,31 +38,37 @@ MemoryPlan plan_memory(const config::RunConfig& c, const model::Arch& a) {
   const int64_t n = a.num_parameters(), e = element_bytes(c);
   MemoryPlan plan;
   plan.resident.emplace_back("program", kProcessBytes);
-  // float32: weights, gradients, two moments. bfloat16: weights, their gradients, masters, float32 gradient sums, two moments.
+  // float32: weights, gradients, two moments. bfloat16: weights, their gradients, masters, float32 gradient
+  // sums, two moments.
   const int64_t trained = e == 4 ? 16 * n : 2 * n + 2 * n + 16 * n;
   plan.resident.emplace_back("policy (weights, gradients, optimizer)", trained);
   const bool critic = rl::needs_critic(c.rl);
-  if (critic && c.rl.critic.mode == rl::CriticMode::kSeparate) plan.resident.emplace_back("critic (weights, gradients, optimizer)", trained);
+  if (critic && c.rl.critic.mode == rl::CriticMode::kSeparate)
+    plan.resident.emplace_back("critic (weights, gradients, optimizer)", trained);
   if (rl::needs_reference(c.rl)) plan.resident.emplace_back("reference (weights)", e * n);
 
   const int64_t longest = c.train.max_prompt_tokens + c.rollout.max_new_tokens;
-  plan.phases.emplace_back("sampling (cache, logits)",
-                           rollout::generate_bytes(a, compute_type(c.model), c.rollout, c.sequences_per_iteration(), longest));
+  plan.phases.emplace_back(
+      "sampling (cache, logits)",
+      rollout::generate_bytes(a, compute_type(c.model), c.rollout, c.sequences_per_iteration(), longest));
   const int64_t tokens = micro_batch_tokens(c);
   const int64_t logits = std::min<int64_t>(64 << 20, tokens * a.vocab_size * 4);
   plan.phases.emplace_back("update (activations of one micro-batch, logits)",
-                           tokens * (a.num_layers * block_elements(a) + 6 * a.hidden_size) * e + 3 * logits + a.vocab_size * a.hidden_size * 4);
+                           tokens * (a.num_layers * block_elements(a) + 6 * a.hidden_size) * e + 3 * logits +
+                               a.vocab_size * a.hidden_size * 4);
   return plan;
 }
 
 DiskPlan plan_disk(const config::RunConfig& c, const model::Arch& a) {
   const int64_t n = a.num_parameters();
-  const bool exports_float32 =
-      c.model.export_dtype == "float32" || (c.model.export_dtype == "auto" && compute_type(c.model) == at::kFloat);
+  const bool exports_float32 = c.model.export_dtype == "float32" ||
+                               (c.model.export_dtype == "auto" && compute_type(c.model) == at::kFloat);
   int64_t one_model = (exports_float32 ? 4 : 2) * n + 8 * n;
-  if (compute_type(c.model) != at::kFloat || !exports_float32) one_model += 4 * n;  // masters or exact weights
+  if (compute_type(c.model) != at::kFloat || !exports_float32)
+    one_model += 4 * n;  // masters or exact weights
   const bool critic = rl::needs_critic(c.rl) && c.rl.critic.mode == rl::CriticMode::kSeparate;
-  return {.checkpoint_bytes = one_model * (critic ? 2 : 1), .num_checkpoints = c.checkpoint.keep_last + c.checkpoint.keep_best + 1};
+  return {.checkpoint_bytes = one_model * (critic ? 2 : 1),
+          .num_checkpoints = c.checkpoint.keep_last + c.checkpoint.keep_best + 1};
 }
 
 }  // namespace pan::train

@@ -11,7 +11,8 @@
 
 namespace pan::train {
 
-// Bytes by part. The peak is what stays (weights, masters, gradients, optimizer) plus the larger of the phases' own needs.
+// Bytes by part. The peak is what stays (weights, masters, gradients, optimizer) plus the larger of the
+// phases' own needs.
 struct MemoryPlan {
   std::vector<std::pair<std::string, int64_t>> resident;  // all the time
   std::vector<std::pair<std::string, int64_t>> phases;    // one at a time

@@ -13,14 +13,18 @@
 
 namespace pan::train {
 
-at::ScalarType compute_type(const ModelConfig& model) { return model.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat; }
+at::ScalarType compute_type(const ModelConfig& model) {
+  return model.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
+}
 
 at::Device prepare_process(const ModelConfig& model, int64_t threads) {
-  // Read by the libraries when they start their first parallel region, so they are set before any tensor work.
+  // Read by the libraries when they start their first parallel region, so they are set before any tensor
+  // work.
   setenv("MKL_DYNAMIC", "FALSE", 0);
   setenv("OMP_DYNAMIC", "FALSE", 0);
   setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);
-  // Activations are freed and taken again at every step; giving them back to the system each time costs page faults.
+  // Activations are freed and taken again at every step; giving them back to the system each time costs page
+  // faults.
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, 512 << 20);
   at::set_num_threads(threads > 0 ? static_cast<int>(threads) : core::usable_cpus());
@@ -32,10 +36,12 @@ at::Device prepare_process(const ModelConfig& model, int64_t threads) {
       .pointer("/model/device")
       .expected("cpu or auto")
       .got("cuda")
-      .remedy("Build with PAN_CUDA=ON on a machine with an NVIDIA driver (scripts/setup.sh says what it found)");
+      .remedy(
+          "Build with PAN_CUDA=ON on a machine with an NVIDIA driver (scripts/setup.sh says what it found)");
   if (has_cuda && model.device != "cpu") return at::Device(at::kCUDA, 0);
   if (compute_type(model) == at::kBFloat16 && !core::isa().avx512_bf16)
-    core::log_warn("model.dtype", "this processor has no bfloat16 arithmetic and emulates it: float32 is faster here");
+    core::log_warn("model.dtype",
+                   "this processor has no bfloat16 arithmetic and emulates it: float32 is faster here");
   return at::kCPU;
 }
 

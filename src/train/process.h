@@ -10,8 +10,9 @@
 
 namespace pan::train {
 
-// threads: 0 = all that the process may use. Deterministic algorithms on, dynamic threading off. Returns the device. Errors: kDevice where
-// a GPU is asked for and this build or machine has none. Warns once where bfloat16 is emulated by the processor.
+// threads: 0 = all that the process may use. Deterministic algorithms on, dynamic threading off. Returns the
+// device. Errors: kDevice where a GPU is asked for and this build or machine has none. Warns once where
+// bfloat16 is emulated by the processor.
 at::Device prepare_process(const ModelConfig& model, int64_t threads);
 
 at::ScalarType compute_type(const ModelConfig& model);

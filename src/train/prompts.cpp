@@ -42,13 +42,15 @@ std::vector<Prompt> PromptSource::next(int64_t n) {
     }
     PAN_CHECK(options_.overlong == OverlongPrompts::kSkip, kData, "a prompt is too long")
         .where(prompt.problem.id)
-        .expected("at most train.max_prompt_tokens = " + std::to_string(options_.max_prompt_tokens) + " tokens")
+        .expected("at most train.max_prompt_tokens = " + std::to_string(options_.max_prompt_tokens) +
+                  " tokens")
         .got(std::to_string(length))
         .remedy("Raise train.max_prompt_tokens, or set train.overlong_prompts to skip");
     ++num_skipped_;
     ++skipped_in_a_row;
     PAN_CHECK(skipped_in_a_row < (size_ < 0 ? 10000 : size_), kData, "every prompt of the task is too long")
-        .expected("at most train.max_prompt_tokens = " + std::to_string(options_.max_prompt_tokens) + " tokens")
+        .expected("at most train.max_prompt_tokens = " + std::to_string(options_.max_prompt_tokens) +
+                  " tokens")
         .remedy("Raise train.max_prompt_tokens");
   }
   return prompts;

@@ -32,9 +32,9 @@ class PromptSource {
  public:
   PromptSource(const tasks::Task& task, EncodePrompt encode, PromptOptions options);
 
-  // The next n prompts of the training split. A finite split is read in epochs, each in its own order, a pure function of
-  // (seed, epoch); an endless one in order of its index. Errors: kData: an empty split; a prompt that is too long
-  // (overlong = error); a whole epoch of prompts that are too long.
+  // The next n prompts of the training split. A finite split is read in epochs, each in its own order, a pure
+  // function of (seed, epoch); an endless one in order of its index. Errors: kData: an empty split; a prompt
+  // that is too long (overlong = error); a whole epoch of prompts that are too long.
   std::vector<Prompt> next(int64_t n);
 
   int64_t position() const { return position_; }  // problems drawn so far, skipped ones included

@@ -36,17 +36,19 @@ std::string RunDir::eval_folder(int64_t iteration) const {
   return path_ + name;
 }
 
-bool RunDir::is_run(const std::string& path) { return core::exists(path + "/config.json") && core::is_folder(path + "/checkpoints"); }
+bool RunDir::is_run(const std::string& path) {
+  return core::exists(path + "/config.json") && core::is_folder(path + "/checkpoints");
+}
 
 RunDir RunDir::create(const std::string& path, const core::Json& config) {
   RunDir dir(path);
-  PAN_CHECK(!core::exists(dir.path_) || (core::is_folder(dir.path_) && core::list_folder(dir.path_).empty()), kConfig,
-            is_run(dir.path_) ? "the run folder holds a run already" : "the run folder is not empty")
+  PAN_CHECK(!core::exists(dir.path_) || (core::is_folder(dir.path_) && core::list_folder(dir.path_).empty()),
+            kConfig, is_run(dir.path_) ? "the run folder holds a run already" : "the run folder is not empty")
       .where(dir.path_)
       .remedy("Choose another --run-dir, or go on with that run: pan-ppo resume " + dir.path_ +
               " (train --auto-resume does whichever fits)");
   core::disk().make_folders(dir.checkpoints());
-  dir.lock_ = std::make_unique<core::FolderLock>(dir.path_ + "/.lock");
+  dir.lock_ = std::make_unique<core::FolderLock>(dir.path_);
   core::write_file_atomic(core::disk(), dir.path_ + "/README.md", kReadme);
   dir.write_config(config);
   return dir;
@@ -58,7 +60,7 @@ RunDir RunDir::open(const std::string& path) {
       .where(dir.path_)
       .expected("config.json and checkpoints/")
       .remedy("Give the folder that `pan-ppo train` made (--run-dir)");
-  dir.lock_ = std::make_unique<core::FolderLock>(dir.path_ + "/.lock");
+  dir.lock_ = std::make_unique<core::FolderLock>(dir.path_);
   return dir;
 }
 

@@ -15,8 +15,8 @@ namespace pan::train {
 
 class RunDir {
  public:
-  // Makes the folder with config.json and README.md and locks it. Errors: kConfig when it holds a run already (with the
-  // commands to resume it or to name another one) or another process uses it; kIo.
+  // Makes the folder with config.json and README.md and locks it. Errors: kConfig when it holds a run already
+  // (with the commands to resume it or to name another one) or another process uses it; kIo.
   static RunDir create(const std::string& path, const core::Json& config);
   // Locks an existing run. Errors: kData when it is not a run folder; kConfig when another process uses it.
   static RunDir open(const std::string& path);

@@ -34,7 +34,8 @@ LoopState LoopState::from_json(const core::Json& json, const std::string& source
   if (!json.at("groups").is_null()) s.groups = rhythm::HeadGroups::from_json(json.at("groups"), source);
   s.moments = rhythm::RhythmMoments::from_json(json.at("moments"), source);
   s.kl = core::dump_json(json.at("kl"));
-  if (!json.at("best_metric").is_null()) s.best_metric = core::get_required<double>(json, "/best_metric", source);
+  if (!json.at("best_metric").is_null())
+    s.best_metric = core::get_required<double>(json, "/best_metric", source);
   s.best_iteration = integer("/best_iteration");
   s.evals_without_best = integer("/evals_without_best");
   s.last_eval_iteration = integer("/last_eval_iteration");
@@ -49,13 +50,17 @@ rl::Models Session::models() const {
 }
 
 EncodePrompt Session::encoder() const {
-  return [chat = chat, tok = tokenizer](const tasks::Problem& problem) { return chat->encode_prompt(*tok, problem.prompt); };
+  return [chat = chat, tok = tokenizer](const tasks::Problem& problem) {
+    return chat->encode_prompt(*tok, problem.prompt);
+  };
 }
 
 namespace {
 
-void check_vocabulary(const tokenizer::Tokenizer& tokenizer, const model::Arch& arch, const std::string& folder) {
-  PAN_CHECK(tokenizer.vocab_size() <= arch.vocab_size, kData, "the tokenizer has more tokens than the model has embeddings")
+void check_vocabulary(const tokenizer::Tokenizer& tokenizer, const model::Arch& arch,
+                      const std::string& folder) {
+  PAN_CHECK(tokenizer.vocab_size() <= arch.vocab_size, kData,
+            "the tokenizer has more tokens than the model has embeddings")
       .where(folder)
       .expected("at most vocab_size = " + std::to_string(arch.vocab_size))
       .got(std::to_string(tokenizer.vocab_size()))
@@ -71,7 +76,8 @@ std::vector<int64_t> all_layers(const model::Arch& arch) {
 void load_models(Session& s, const OpenOptions& options) {
   const config::RunConfig& c = s.config;
   const model::DecoderOptions decoder_options{.dtype = compute_type(c.model), .device = s.device};
-  s.policy = model::load_decoder(options.policy_folder.empty() ? c.model.path : options.policy_folder, decoder_options);
+  s.policy = model::load_decoder(options.policy_folder.empty() ? c.model.path : options.policy_folder,
+                                 decoder_options);
   if (rl::needs_reference(c.rl)) s.reference = model::load_decoder(c.model.path, decoder_options);
   if (!rl::needs_critic(c.rl)) return;
   if (c.rl.critic.mode == rl::CriticMode::kShared) {
@@ -106,19 +112,21 @@ std::unique_ptr<Session> open_session(const config::RunConfig& config, const Ope
   PAN_CHECK(longest <= arch.max_positions, kConfig, "prompt and answer do not fit the model's context")
       .pointer("/train/max_prompt_tokens")
       .expected("train.max_prompt_tokens + rollout.max_new_tokens <= " + std::to_string(arch.max_positions))
-      .got(std::to_string(config.train.max_prompt_tokens) + " + " + std::to_string(config.rollout.max_new_tokens));
+      .got(std::to_string(config.train.max_prompt_tokens) + " + " +
+           std::to_string(config.rollout.max_new_tokens));
   if (config.rhythm.enabled)
     s.tap_layers = rhythm::resolve_layers(config.rhythm, model::default_tap_layers(arch), all_layers(arch));
-  s.prompts = std::make_unique<PromptSource>(
-      *s.task, s.encoder(),
-      PromptOptions{.seed = static_cast<uint64_t>(config.seed),
-                    .max_prompt_tokens = config.train.max_prompt_tokens,
-                    .overlong = config.train.overlong_prompts});
+  s.prompts =
+      std::make_unique<PromptSource>(*s.task, s.encoder(),
+                                     PromptOptions{.seed = static_cast<uint64_t>(config.seed),
+                                                   .max_prompt_tokens = config.train.max_prompt_tokens,
+                                                   .overlong = config.train.overlong_prompts});
   s.kl = std::make_unique<rl::KlCoefficient>(config.rl.kl);
   s.state.kl = core::dump_json(s.kl->state());
   if (!options.load_models) return session;
   load_models(s, options);
-  const int64_t steps_per_iteration = config.sequences_per_iteration() / config.rl.ppo.minibatch_size * config.rl.ppo.epochs;
+  const int64_t steps_per_iteration =
+      config.sequences_per_iteration() / config.rl.ppo.minibatch_size * config.rl.ppo.epochs;
   s.updater = std::make_unique<rl::Updater>(
       s.models(), config.rl,
       rl::UpdateOptions{.temperature = config.rollout.temperature,

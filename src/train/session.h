@@ -1,4 +1,5 @@
-// Everything a run holds in memory: configuration, tokenizer, task, models, and the small state that a checkpoint keeps.
+// Everything a run holds in memory: configuration, tokenizer, task, models, and the small state that a
+// checkpoint keeps.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +26,8 @@
 
 namespace pan::train {
 
-// What changes from iteration to iteration besides weights and optimizers; a few numbers, copied at each boundary so that an
-// iteration that is dropped leaves no trace.
+// What changes from iteration to iteration besides weights and optimizers; a few numbers, copied at each
+// boundary so that an iteration that is dropped leaves no trace.
 struct LoopState {
   int64_t iteration = 0;        // completed
   int64_t prompt_position = 0;  // of PromptSource
@@ -58,7 +59,8 @@ struct Session {
   std::vector<int64_t> tap_layers;
   std::unique_ptr<rl::KlCoefficient> kl;
   std::unique_ptr<rl::Updater> updater;
-  std::function<bool(int64_t done, int64_t total)> update_progress;  // asked by the updater while it works; may be empty
+  std::function<bool(int64_t done, int64_t total)>
+      update_progress;  // asked by the updater while it works; may be empty
   std::unique_ptr<PromptSource> prompts;
   LoopState state;
 
@@ -66,8 +68,9 @@ struct Session {
   EncodePrompt encoder() const;
 };
 
-// Opens tokenizer, task and models. `policy_folder` and `critic_folder` replace the configuration's paths (a checkpoint's); empty = the
-// configuration's. Errors: those of the parts; kData where tokenizer and model disagree on the vocabulary.
+// Opens tokenizer, task and models. `policy_folder` and `critic_folder` replace the configuration's paths (a
+// checkpoint's); empty = the configuration's. Errors: those of the parts; kData where tokenizer and model
+// disagree on the vocabulary.
 struct OpenOptions {
   std::string policy_folder = {};
   std::string critic_folder = {};

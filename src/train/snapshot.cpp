@@ -26,12 +26,15 @@ at::ScalarType export_type(const Session& s) {
   return compute_type(s.config.model);
 }
 
-void write_tensors(checkpoint::CheckpointWriter& w, const std::string& name, const model::NamedTensors& tensors) {
+void write_tensors(checkpoint::CheckpointWriter& w, const std::string& name,
+                   const model::NamedTensors& tensors) {
   w.expect_checksum(name, model::write_safetensors(w.folder() + "/" + name, tensors));
 }
 
 // Float32 values that the exported folder would round: exact weights of a float32 run exported as bfloat16.
-bool needs_exact_copy(const Session& s) { return compute_type(s.config.model) == at::kFloat && export_type(s) != at::kFloat; }
+bool needs_exact_copy(const Session& s) {
+  return compute_type(s.config.model) == at::kFloat && export_type(s) != at::kFloat;
+}
 
 void write_optimizer(checkpoint::CheckpointWriter& w, const std::string& name, rl::Optimizer& optimizer) {
   write_tensors(w, name + ".safetensors", optimizer.state_tensors());
@@ -73,7 +76,8 @@ void save_snapshot(Session& s, const RunDir& dir, const LogLengths& lengths, std
   write_optimizer(w, "policy_optimizer", s.updater->policy_optimizer());
   if (s.critic) {
     const std::string critic = w.make_folder("critic");
-    model::save_critic(critic, *s.critic, *s.value_head, export_type(s), s.updater->critic_optimizer()->masters());
+    model::save_critic(critic, *s.critic, *s.value_head, export_type(s),
+                       s.updater->critic_optimizer()->masters());
     if (needs_exact_copy(s)) write_tensors(w, "critic_float32.safetensors", s.critic->parameters());
     write_optimizer(w, "critic_optimizer", *s.updater->critic_optimizer());
   }
@@ -87,7 +91,8 @@ void save_snapshot(Session& s, const RunDir& dir, const LogLengths& lengths, std
 
 Resumed resume_session(const RunDir& dir, const config::RunConfig& config, bool allow_change) {
   Resumed resumed;
-  const std::optional<checkpoint::Checkpoint> found = checkpoint::find_latest(dir.checkpoints());
+  const std::optional<checkpoint::Checkpoint> found =
+      checkpoint::find_latest(dir.checkpoints(), checkpoint::Verify::kChecksums);
   if (!found) {
     core::log_info("no complete checkpoint in " + dir.checkpoints() + ": the run starts at its beginning");
     resumed.session = open_session(config);
@@ -95,11 +100,13 @@ Resumed resume_session(const RunDir& dir, const config::RunConfig& config, bool 
   }
   const checkpoint::Checkpoint& c = *found;
   check_same_run(c, config, allow_change);
-  resumed.session =
-      open_session(config, {.policy_folder = c.file("policy"), .critic_folder = c.has_folder("critic") ? c.file("critic") : ""});
+  resumed.session = open_session(config, {.policy_folder = c.file("policy"),
+                                          .critic_folder = c.has_folder("critic") ? c.file("critic") : ""});
   Session& s = *resumed.session;
-  if (c.has_file("policy_float32.safetensors")) copy_into(s.policy->parameters(), c.file("policy_float32.safetensors"));
-  if (c.has_file("critic_float32.safetensors") && s.critic) copy_into(s.critic->parameters(), c.file("critic_float32.safetensors"));
+  if (c.has_file("policy_float32.safetensors"))
+    copy_into(s.policy->parameters(), c.file("policy_float32.safetensors"));
+  if (c.has_file("critic_float32.safetensors") && s.critic)
+    copy_into(s.critic->parameters(), c.file("critic_float32.safetensors"));
   if (s.value_head && c.has_file(kValueHead)) copy_into(s.value_head->parameters(), c.file(kValueHead));
   read_optimizer(c, "policy_optimizer", s.updater->policy_optimizer());
   if (s.critic) read_optimizer(c, "critic_optimizer", *s.updater->critic_optimizer());

@@ -19,7 +19,9 @@ namespace {
 
 class Stopwatch {
  public:
-  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
 
  private:
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
@@ -47,7 +49,8 @@ std::vector<int64_t> prompt_lengths(const rl::Capture& capture) {
 }
 
 void stop_if_asked(const StageHooks& hooks) {
-  if (hooks.should_stop && hooks.should_stop()) throw core::Error(core::ErrorKind::kInterrupted, "stopped by a signal");
+  if (hooks.should_stop && hooks.should_stop())
+    throw core::Error(core::ErrorKind::kInterrupted, "stopped by a signal");
 }
 
 bool groups_are_due(const Session& s, int64_t iteration) {
@@ -57,7 +60,8 @@ bool groups_are_due(const Session& s, int64_t iteration) {
   return c.refresh_every > 0 && iteration - s.state.groups_iteration >= c.refresh_every;
 }
 
-// One extra pass over the first calibration_sequences rollouts decides which heads are local and which global.
+// One extra pass over the first calibration_sequences rollouts decides which heads are local and which
+// global.
 void calibrate(Session& s, const Iteration& it, const rl::Scorer& scorer) {
   const auto n = std::min(s.config.rhythm.calibration_sequences, static_cast<int64_t>(it.sequences.size()));
   std::vector<int64_t> order(static_cast<size_t>(n));
@@ -91,15 +95,17 @@ at::Tensor credit_tensor(const Session& s, const Iteration& it) {
   for (size_t i = 0; i < it.sequences.size(); ++i) {
     const rl::TrainSequence& sequence = it.sequences[i];
     const auto num_tokens = static_cast<int64_t>(sequence.tokens.size());
-    rhythm::CreditInput input{.prompt_length = sequence.prompt_length,
-                              .num_tokens = num_tokens,
-                              .waad = it.rhythm[i].waad,
-                              .fai = it.rhythm[i].fai,
-                              .token_entropy = std::vector<double>(static_cast<size_t>(num_tokens), std::nan("")),
-                              .seed = static_cast<uint64_t>(s.config.seed),
-                              .sample_id = static_cast<uint64_t>(sequence.id)};
+    rhythm::CreditInput input{
+        .prompt_length = sequence.prompt_length,
+        .num_tokens = num_tokens,
+        .waad = it.rhythm[i].waad,
+        .fai = it.rhythm[i].fai,
+        .token_entropy = std::vector<double>(static_cast<size_t>(num_tokens), std::nan("")),
+        .seed = static_cast<uint64_t>(s.config.seed),
+        .sample_id = static_cast<uint64_t>(sequence.id)};
     for (int64_t t = 0; t < sequence.response_length(); ++t)
-      input.token_entropy[static_cast<size_t>(sequence.prompt_length + t)] = entropy[it.scored.offsets[i] + t];
+      input.token_entropy[static_cast<size_t>(sequence.prompt_length + t)] =
+          entropy[it.scored.offsets[i] + t];
     const rhythm::CreditResult credit = rhythm::shape_credit(input, s.config.rhythm);
     for (size_t t = 0; t < credit.gamma.size(); ++t)
       g[it.scored.offsets[i] + static_cast<int64_t>(t)] = static_cast<float>(credit.gamma[t]);
@@ -112,14 +118,18 @@ at::Tensor credit_tensor(const Session& s, const Iteration& it) {
 void run_rollout(Session& s, Iteration& it, const StageHooks& hooks) {
   const Stopwatch watch;
   it.prompts = s.prompts->next(s.config.train.prompts_per_iteration);
-  rollout::GeneratorOptions options{.seed = static_cast<uint64_t>(s.config.seed), .stop_tokens = s.stop_tokens, .sampling = s.config.rollout};
+  rollout::GeneratorOptions options{.seed = static_cast<uint64_t>(s.config.seed),
+                                    .stop_tokens = s.stop_tokens,
+                                    .sampling = s.config.rollout};
   for (const std::string& text : s.task->stop_strings()) options.sampling.stop_strings.push_back(text);
   rollout::Generator generator(*s.policy, *s.tokenizer, options);
   std::vector<rollout::Request> requests;
   const int64_t group_size = s.config.train.samples_per_prompt;
   for (const Prompt& prompt : it.prompts)
     for (int64_t g = 0; g < group_size; ++g)
-      requests.push_back({.sample_id = sample_id(s, it.index, requests.size()), .prompt = prompt.tokens, .name = prompt.problem.id});
+      requests.push_back({.sample_id = sample_id(s, it.index, requests.size()),
+                          .prompt = prompt.tokens,
+                          .name = prompt.problem.id});
   rollout::RunHooks run_hooks;
   run_hooks.should_stop = hooks.should_stop;
   if (hooks.progress)
@@ -129,7 +139,8 @@ void run_rollout(Session& s, Iteration& it, const StageHooks& hooks) {
   it.samples = generator.run(requests, run_hooks);
   for (size_t i = 0; i < it.samples.size(); ++i) {
     const rollout::Sample& sample = it.samples[i];
-    it.verdicts.push_back(s.task->judge(it.prompts[i / static_cast<size_t>(group_size)].problem, sample.text));
+    it.verdicts.push_back(
+        s.task->judge(it.prompts[i / static_cast<size_t>(group_size)].problem, sample.text));
     it.task_rewards.push_back(it.verdicts.back().reward);
     rl::TrainSequence sequence{.id = sample.sample_id,
                                .group = static_cast<int64_t>(i) / group_size,
@@ -161,12 +172,16 @@ void run_scoring(Session& s, Iteration& it, const StageHooks& hooks) {
   auto visitor = [&](const rl::Capture& capture) {
     const Stopwatch tap_watch;
     std::vector<rhythm::SequenceText> texts;
-    for (int64_t i : capture.sequences) texts.push_back(text_of(*s.tokenizer, capture.all[static_cast<size_t>(i)]));
-    auto measured = rhythm::measure(capture.layers, capture.batch.cu_seqlens, texts, s.state.groups, s.config.rhythm);
-    for (size_t j = 0; j < measured.size(); ++j) it.rhythm[static_cast<size_t>(capture.sequences[j])] = std::move(measured[j]);
+    for (int64_t i : capture.sequences)
+      texts.push_back(text_of(*s.tokenizer, capture.all[static_cast<size_t>(i)]));
+    auto measured =
+        rhythm::measure(capture.layers, capture.batch.cu_seqlens, texts, s.state.groups, s.config.rhythm);
+    for (size_t j = 0; j < measured.size(); ++j)
+      it.rhythm[static_cast<size_t>(capture.sequences[j])] = std::move(measured[j]);
     rhythm_seconds += tap_watch.seconds();
   };
-  it.scored = scorer.score(it.sequences, it.plan.scoring(), tapped ? s.tap_layers : std::vector<int64_t>{}, visitor);
+  it.scored =
+      scorer.score(it.sequences, it.plan.scoring(), tapped ? s.tap_layers : std::vector<int64_t>{}, visitor);
   it.seconds["rhythm"] = rhythm_seconds;
   it.seconds["score"] = watch.seconds() - rhythm_seconds;
 }
@@ -175,7 +190,8 @@ void run_rhythm(Session& s, Iteration& it) {
   if (!s.config.rhythm.enabled) return;
   const Stopwatch watch;
   std::vector<rhythm::Outcome> outcomes;
-  for (size_t i = 0; i < it.sequences.size(); ++i) outcomes.push_back({it.sequences[i].truncated, it.verdicts[i].correct});
+  for (size_t i = 0; i < it.sequences.size(); ++i)
+    outcomes.push_back({it.sequences[i].truncated, it.verdicts[i].correct});
   it.rhythm_rewards = rhythm::reward_batch(it.rhythm, outcomes, s.config.rhythm, s.state.moments);
   for (const auto& [key, value] : rhythm::metrics_of(it.rhythm_rewards.sums)) it.metrics[key] = value;
   it.seconds["rhythm"] += watch.seconds();
@@ -209,7 +225,8 @@ bool run_update(Session& s, Iteration& it, const StageHooks& hooks) {
   s.update_progress = nullptr;
   if (result.interrupted) return false;
   PAN_CHECK(!result.bad, kGuard,
-            std::to_string(s.config.train.max_bad_steps) + " optimizer steps in a row had a non-finite loss or gradient")
+            std::to_string(s.config.train.max_bad_steps) +
+                " optimizer steps in a row had a non-finite loss or gradient")
       .pointer(result.first_bad)
       .remedy("The last checkpoint is untouched. Lower optimizer.lr or ppo.grad_clip, or compute in float32");
   it.metrics.insert(result.metrics.begin(), result.metrics.end());

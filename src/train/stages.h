@@ -1,5 +1,6 @@
-// The stages of one iteration, in the order of docs/rhythm.md section 9. Each takes what it needs and fills its part of
-// `Iteration`; none writes files. A stop request during rollout or scoring leaves by Error(kInterrupted).
+// The stages of one iteration, in the order of docs/rhythm.md section 9. Each takes what it needs and fills
+// its part of `Iteration`; none writes files. A stop request during rollout or scoring leaves by
+// Error(kInterrupted).
 #pragma once
 
 #include <functional>
@@ -17,8 +18,9 @@ struct StageHooks {
 };
 
 void run_rollout(Session& session, Iteration& iteration, const StageHooks& hooks);
-void run_scoring(Session& session, Iteration& iteration, const StageHooks& hooks);     // with the tap; calibrates when due
-void run_rhythm(Session& session, Iteration& iteration);                               // moments, payments
+void run_scoring(Session& session, Iteration& iteration,
+                 const StageHooks& hooks);                // with the tap; calibrates when due
+void run_rhythm(Session& session, Iteration& iteration);  // moments, payments
 void run_advantages(Session& session, Iteration& iteration);
 // False: interrupted half-way; the weights must not be saved. Errors: kGuard after max_bad_steps.
 bool run_update(Session& session, Iteration& iteration, const StageHooks& hooks);

@@ -34,7 +34,8 @@ constexpr double kGraceSeconds = 20;
 
 class Trainer {
  public:
-  Trainer(const TrainRequest& request, RunDir dir) : request_(request), dir_(std::move(dir)), start_(now_s()) {}
+  Trainer(const TrainRequest& request, RunDir dir)
+      : request_(request), dir_(std::move(dir)), start_(now_s()) {}
 
   TrainOutcome run() {
     open();
@@ -83,7 +84,9 @@ class Trainer {
   StageHooks hooks() {
     StageHooks h;
     h.should_stop = [] { return core::stop_requested(); };
-    h.progress = [this](const std::string& phase, double done, double total) { show_progress(phase, done, total); };
+    h.progress = [this](const std::string& phase, double done, double total) {
+      show_progress(phase, done, total);
+    };
     return h;
   }
 
@@ -110,8 +113,8 @@ class Trainer {
       hide_progress();
       if (error.kind() != core::ErrorKind::kInterrupted) throw;
       s_->state = boundary;
-      core::log_info("stopped while " + std::string(it.samples.empty() ? "sampling" : "scoring") + ": iteration " +
-                     std::to_string(it.index + 1) + " is dropped");
+      core::log_info("stopped while " + std::string(it.samples.empty() ? "sampling" : "scoring") +
+                     ": iteration " + std::to_string(it.index + 1) + " is dropped");
       return false;
     }
     run_rhythm(*s_, it);
@@ -120,8 +123,10 @@ class Trainer {
     const bool finished = run_update(*s_, it, update_hooks());
     hide_progress();
     if (!finished) {
-      core::log_info("stopped in the update of iteration " + std::to_string(it.index + 1) + ", which is dropped; the run resumes at " +
-                     (last_saved_ >= 0 ? "the checkpoint of iteration " + std::to_string(last_saved_) : std::string("its start")));
+      core::log_info("stopped in the update of iteration " + std::to_string(it.index + 1) +
+                     ", which is dropped; the run resumes at " +
+                     (last_saved_ >= 0 ? "the checkpoint of iteration " + std::to_string(last_saved_)
+                                       : std::string("its start")));
       return false;
     }
     weights_are_dirty_ = false;
@@ -153,9 +158,11 @@ class Trainer {
     collect_metrics(*s_, it);
     logs_->iteration(*s_, it);
     const int64_t done = state.iteration, total = config().train.iterations;
-    mean_iteration_s_ = mean_iteration_s_ == 0 ? now_s() - begin : 0.7 * mean_iteration_s_ + 0.3 * (now_s() - begin);
+    mean_iteration_s_ =
+        mean_iteration_s_ == 0 ? now_s() - begin : 0.7 * mean_iteration_s_ + 0.3 * (now_s() - begin);
     core::log_info(metrics::iteration_line(
-        {.iteration = done, .total = total, .eta_s = mean_iteration_s_ * static_cast<double>(total - done)}, it.metrics));
+        {.iteration = done, .total = total, .eta_s = mean_iteration_s_ * static_cast<double>(total - done)},
+        it.metrics));
     const int64_t show = config().train.show_sample_every;
     if (show > 0 && it.index % show == 0) logs_->show_sample(*s_, it);
     if (eval_due() && !core::stop_requested()) evaluate();
@@ -187,10 +194,13 @@ class Trainer {
                           .default_max_new_tokens = config().rollout.max_new_tokens,
                           .stop_strings = config().rollout.stop_strings,
                           .seed = static_cast<uint64_t>(config().seed),
-                          .description = core::dump_json({{"run", dir_.path()}, {"iteration", state.iteration}, {"config", config::resolved(config())}}),
+                          .description = core::dump_json({{"run", dir_.path()},
+                                                          {"iteration", state.iteration},
+                                                          {"config", config::resolved(config())}}),
                           .progress =
                               [&](int64_t done, int64_t total) {
-                                if (!bar) bar = std::make_unique<metrics::Progress>("evaluating", total, "answer");
+                                if (!bar)
+                                  bar = std::make_unique<metrics::Progress>("evaluating", total, "answer");
                                 bar->update(done);
                               },
                           .should_stop = [] { return core::stop_requested(); }});
@@ -214,11 +224,13 @@ class Trainer {
     LoopState& state = s_->state;
     const auto found = values.find(config().checkpoint.metric);
     if (found == values.end()) {
-      core::log_warn("checkpoint.metric", "checkpoint.metric " + config().checkpoint.metric + " is not among the evaluation's figures");
+      core::log_warn("checkpoint.metric", "checkpoint.metric " + config().checkpoint.metric +
+                                              " is not among the evaluation's figures");
       return;
     }
     const bool higher = config().checkpoint.better == checkpoint::Better::kHigher;
-    const bool better = !state.best_metric || (higher ? found->second > *state.best_metric : found->second < *state.best_metric);
+    const bool better = !state.best_metric ||
+                        (higher ? found->second > *state.best_metric : found->second < *state.best_metric);
     if (better) {
       state.best_metric = found->second;
       state.best_iteration = state.iteration;
@@ -233,17 +245,20 @@ class Trainer {
   bool early_stop_due() {
     const int64_t limit = config().train.early_stop_evals;
     if (limit == 0 || s_->state.evals_without_best < limit) return false;
-    core::log_info("no better " + config().checkpoint.metric + " in " + std::to_string(limit) + " evaluations: the run ends early");
+    core::log_info("no better " + config().checkpoint.metric + " in " + std::to_string(limit) +
+                   " evaluations: the run ends early");
     return true;
   }
 
   bool next_iteration_fits() {
     double limit = config().train.time_limit_s;
-    if (request_.time_limit_s > 0) limit = limit > 0 ? std::min(limit, request_.time_limit_s) : request_.time_limit_s;
+    if (request_.time_limit_s > 0)
+      limit = limit > 0 ? std::min(limit, request_.time_limit_s) : request_.time_limit_s;
     if (limit <= 0) return true;
     const double needed = 1.1 * longest_iteration_s_ + 1.5 * longest_save_s_ + longest_eval_s_;
     if (now_s() - start_ + needed <= limit) return true;
-    core::log_info("the next iteration would not end within the time limit of " + metrics::duration_text(limit));
+    core::log_info("the next iteration would not end within the time limit of " +
+                   metrics::duration_text(limit));
     return false;
   }
 
@@ -255,7 +270,8 @@ class Trainer {
     save_snapshot(*s_, dir_, logs_->sync(), metric);
     last_saved_ = s_->state.iteration;
     longest_save_s_ = std::max(longest_save_s_, now_s() - begin);
-    core::log_info("checkpoint of iteration " + std::to_string(last_saved_) + " written in " + metrics::duration_text(now_s() - begin));
+    core::log_info("checkpoint of iteration " + std::to_string(last_saved_) + " written in " +
+                   metrics::duration_text(now_s() - begin));
   }
 
   TrainRequest request_;
@@ -276,7 +292,8 @@ class Trainer {
 
 TrainOutcome train(const TrainRequest& request) {
   core::install_stop_signals();
-  RunDir dir = request.resume ? RunDir::open(request.run_dir) : RunDir::create(request.run_dir, config::resolved(request.config));
+  RunDir dir = request.resume ? RunDir::open(request.run_dir)
+                              : RunDir::create(request.run_dir, config::resolved(request.config));
   return Trainer(request, std::move(dir)).run();
 }
 

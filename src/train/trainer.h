@@ -12,23 +12,24 @@
 namespace pan::train {
 
 struct TrainRequest {
-  config::RunConfig config;
+  config::RunConfig config = {};
   std::string run_dir;
-  bool resume = false;           // go on from the newest complete checkpoint of run_dir (or from the start if there is none)
-  bool allow_change = false;     // resume with settings that change what is computed
-  double time_limit_s = 0;       // of this process; 0 = none
+  bool resume =
+      false;  // go on from the newest complete checkpoint of run_dir (or from the start if there is none)
+  bool allow_change = false;  // resume with settings that change what is computed
+  double time_limit_s = 0;    // of this process; 0 = none
 };
 
 enum class TrainEnd { kDone, kSignal, kTimeLimit, kEarlyStop };
 
 struct TrainOutcome {
   TrainEnd end = TrainEnd::kDone;
-  int64_t iterations = 0;      // completed, in all sessions together
-  int64_t resumable_at = 0;    // iteration of the newest checkpoint
+  int64_t iterations = 0;    // completed, in all sessions together
+  int64_t resumable_at = 0;  // iteration of the newest checkpoint
 };
 
-// Runs until train.iterations, a stop signal (finished or dropped at a point that can be resumed), the time limit, or a guard.
-// Errors: those of the parts; kGuard with the last checkpoint untouched.
+// Runs until train.iterations, a stop signal (finished or dropped at a point that can be resumed), the time
+// limit, or a guard. Errors: those of the parts; kGuard with the last checkpoint untouched.
 TrainOutcome train(const TrainRequest& request);
 
 }  // namespace pan::train

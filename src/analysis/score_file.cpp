@@ -1,0 +1,240 @@
+#include "analysis/score_file.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/json.h"
+#include "kernels/logprob_entropy.h"
+#include "model/safetensors.h"
+#include "rhythm/measure.h"
+
+namespace pan::analysis {
+namespace {
+
+struct Row {
+  std::vector<int64_t> tokens;
+  int64_t prompt_length = 0;
+};
+
+Row parse_row(const ScoreRequest& r, const core::Json& json, const std::string& source) {
+  Row row;
+  if (json.contains("token_ids")) {
+    PAN_CHECK(json.at("token_ids").is_array(), kData, "token_ids is not a list")
+        .where(source)
+        .pointer("/token_ids");
+    for (size_t i = 0; i < json.at("token_ids").size(); ++i)
+      row.tokens.push_back(core::get_required<int64_t>(json, "/token_ids/" + std::to_string(i), source));
+    row.prompt_length = core::get_required<int64_t>(json, "/prompt_length", source);
+  } else {
+    row.tokens = r.encode_prompt(core::get_required<std::string>(json, "/prompt", source));
+    row.prompt_length = static_cast<int64_t>(row.tokens.size());
+    const auto response = r.tokenizer.encode(core::get_required<std::string>(json, "/response", source));
+    row.tokens.insert(row.tokens.end(), response.begin(), response.end());
+  }
+  const auto n = static_cast<int64_t>(row.tokens.size());
+  const model::Arch& arch = r.decoder.arch();
+  PAN_CHECK(row.prompt_length >= 1 && row.prompt_length <= n, kData, "the prompt length does not fit the row")
+      .where(source)
+      .pointer("/prompt_length")
+      .expected("1.." + std::to_string(n))
+      .got(std::to_string(row.prompt_length));
+  PAN_CHECK(n <= arch.max_positions, kData, "the row is longer than the model's context")
+      .where(source)
+      .expected("at most " + std::to_string(arch.max_positions) + " tokens")
+      .got(std::to_string(n));
+  for (int64_t id : row.tokens)
+    PAN_CHECK(id >= 0 && id < arch.vocab_size, kData, "a token is outside the vocabulary")
+        .where(source)
+        .expected("0.." + std::to_string(arch.vocab_size - 1))
+        .got(std::to_string(id));
+  return row;
+}
+
+std::vector<Row> read_rows(const ScoreRequest& r) {
+  std::vector<Row> rows;
+  const std::string text = core::read_file(r.input);
+  size_t begin = 0;
+  int64_t line = 1;
+  for (; begin < text.size(); ++line) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string source = r.input + " line " + std::to_string(line);
+    if (end > begin)
+      rows.push_back(parse_row(r, core::parse_json(text.substr(begin, end - begin), source), source));
+    begin = end + 1;
+  }
+  PAN_CHECK(!rows.empty(), kData, "the file holds no rows")
+      .where(r.input)
+      .expected("rows {\"token_ids\", \"prompt_length\"} or {\"prompt\", \"response\"}");
+  return rows;
+}
+
+// Rows in order, as many at a time as fit micro_batch_tokens.
+std::vector<std::pair<size_t, size_t>> batches_of(const std::vector<Row>& rows, int64_t tokens) {
+  std::vector<std::pair<size_t, size_t>> batches;
+  size_t begin = 0;
+  int64_t filled = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto n = static_cast<int64_t>(rows[i].tokens.size());
+    if (i > begin && filled + n > tokens) {
+      batches.emplace_back(begin, i);
+      begin = i;
+      filled = 0;
+    }
+    filled += n;
+  }
+  batches.emplace_back(begin, rows.size());
+  return batches;
+}
+
+struct Forward {
+  std::vector<kernels::LayerQk> layers;
+  model::Batch batch;
+  std::vector<int64_t> prompt_lengths;
+  at::Tensor hidden;
+};
+
+Forward forward(const ScoreRequest& r, const std::vector<Row>& rows, std::pair<size_t, size_t> range,
+                const std::vector<int64_t>& tap_layers) {
+  Forward f;
+  std::vector<std::vector<int64_t>> sequences;
+  for (size_t i = range.first; i < range.second; ++i) {
+    sequences.push_back(rows[i].tokens);
+    f.prompt_lengths.push_back(rows[i].prompt_length);
+  }
+  f.batch = model::pack(sequences, r.decoder.options().device);
+  const model::AttentionTap tap{tap_layers,
+                                [&](const kernels::LayerQk& layer) { f.layers.push_back(layer); }};
+  f.hidden = r.decoder.hidden(f.batch, &tap);
+  return f;
+}
+
+rhythm::SequenceText text_of(const ScoreRequest& r, const Row& row) {
+  rhythm::SequenceText text;
+  text.prompt_length = row.prompt_length;
+  for (int64_t id : row.tokens) {
+    const bool special = r.tokenizer.is_special(id);
+    text.special.push_back(special ? 1 : 0);
+    text.token_bytes.push_back(special ? std::string() : r.tokenizer.token_bytes(id));
+  }
+  return text;
+}
+
+core::Json numbers(const float* values, int64_t n) {
+  core::Json list = core::Json::array();
+  for (int64_t i = 0; i < n; ++i) list.push_back(values[i]);
+  return list;
+}
+
+core::Json row_json(const Forward& f, size_t b, const at::Tensor& logprob, const at::Tensor& entropy,
+                    const rhythm::SequenceRhythm& s) {
+  const int64_t begin = f.batch.cu_seqlens[b], n = f.batch.cu_seqlens[b + 1] - begin;
+  core::Json json = {{"logprobs", numbers(logprob.const_data_ptr<float>() + begin, n - 1)},
+                     {"token_entropy", numbers(entropy.const_data_ptr<float>() + begin, n - 1)},
+                     {"steps", core::Json::array()}};
+  for (const rhythm::StepRhythm& step : s.steps)
+    json["steps"].push_back({{"begin", step.step.begin},
+                             {"end", step.step.end},
+                             {"preplan_entropy", step.preplan_entropy},
+                             {"anchor_concentration", step.anchor_concentration},
+                             {"anchors", step.anchors}});
+  return json;
+}
+
+void add_tensors(model::NamedTensors& out, const Forward& f, size_t first_row,
+                 const rhythm::RhythmConfig& config) {
+  const rhythm::HeadStatistics h =
+      rhythm::head_statistics(f.layers, f.batch.cu_seqlens, f.prompt_lengths, config);
+  for (size_t b = 0; b < f.prompt_lengths.size(); ++b) {
+    const int64_t begin = f.batch.cu_seqlens[b], n = f.batch.cu_seqlens[b + 1] - begin;
+    auto put = [&](const char* name, const at::Tensor& t) {
+      out.emplace_back("row" + std::to_string(first_row + b) + "." + name,
+                       t.narrow(2, begin, n).contiguous());
+    };
+    put("entropy", h.entropy);
+    put("norm_entropy", h.norm_entropy);
+    put("distance", h.distance);
+    put("distance_ns", h.distance_ns);
+    put("waad", h.waad);
+    put("fai", h.fai);
+    put("sink_mass", h.sink_mass);
+  }
+}
+
+}  // namespace
+
+ScoreCounts score_file(const ScoreRequest& r) {
+  const at::NoGradGuard no_grad;
+  const std::vector<Row> rows = read_rows(r);
+  const auto batches = batches_of(rows, r.micro_batch_tokens);
+  const auto total = static_cast<int64_t>(batches.size());
+  std::vector<int64_t> all(static_cast<size_t>(r.decoder.arch().num_layers));
+  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
+  const std::vector<int64_t> tap_layers =
+      r.groups.empty() ? rhythm::resolve_layers(r.rhythm, model::default_tap_layers(r.decoder.arch()), all)
+                       : r.groups.layers;
+  auto step = [&](int64_t done, int64_t of) {
+    if (r.progress && !r.progress(done, of))
+      throw core::Error(core::ErrorKind::kInterrupted, "stopped by a signal");
+  };
+
+  ScoreCounts counts{.num_rows = static_cast<int64_t>(rows.size()), .groups_file = ""};
+  rhythm::HeadGroups groups = r.groups;
+  if (groups.empty()) {
+    rhythm::HeadGroupCalibrator calibrator(r.rhythm);
+    for (int64_t i = 0; i < total; ++i) {
+      const Forward f = forward(r, rows, batches[static_cast<size_t>(i)], tap_layers);
+      calibrator.add(f.layers, f.batch.cu_seqlens, f.prompt_lengths);
+      step(i + 1, 2 * total);
+    }
+    groups = calibrator.finish();
+    counts.groups_file = r.output + ".head_groups.json";
+    core::write_file_atomic(core::disk(), counts.groups_file, core::dump_json(groups.to_json(), 2) + "\n");
+  }
+
+  std::string lines;
+  model::NamedTensors tensors;
+  for (int64_t i = 0; i < total; ++i) {
+    const auto range = batches[static_cast<size_t>(i)];
+    const Forward f = forward(r, rows, range, tap_layers);
+    // Row n predicts token n + 1; the last row of a sequence predicts nothing and is left out of the output.
+    const at::Tensor targets =
+        at::cat({f.batch.tokens.narrow(0, 1, f.batch.num_tokens() - 1), f.batch.tokens.narrow(0, 0, 1)});
+    const auto scores = kernels::logprob_entropy(f.hidden, r.decoder.output_weight(), targets, {});
+    const at::Tensor logprob = scores.logprob.cpu().contiguous(), entropy = scores.entropy.cpu().contiguous();
+    std::vector<rhythm::SequenceText> texts;
+    for (size_t row = range.first; row < range.second; ++row) texts.push_back(text_of(r, rows[row]));
+    const auto measured = rhythm::measure(f.layers, f.batch.cu_seqlens, texts, groups, r.rhythm);
+    for (size_t b = 0; b < measured.size(); ++b) {
+      lines += core::dump_json(row_json(f, b, logprob, entropy, measured[b])) + "\n";
+      counts.num_steps += static_cast<int64_t>(measured[b].steps.size());
+    }
+    counts.num_tokens += f.batch.num_tokens();
+    if (!r.tensors.empty()) add_tensors(tensors, f, range.first, r.rhythm);
+    step(r.groups.empty() ? total + i + 1 : i + 1, r.groups.empty() ? 2 * total : total);
+  }
+  core::write_file_atomic(core::disk(), r.output, lines);
+  if (!r.tensors.empty()) model::write_safetensors(r.tensors, tensors);
+  return counts;
+}
+
+rhythm::HeadGroups load_head_groups(const std::string& given) {
+  std::string path = given;
+  if (core::is_folder(path + "/checkpoints/latest")) path += "/checkpoints/latest";
+  if (!core::is_folder(path)) return rhythm::HeadGroups::from_json(core::read_json_file(path), path);
+  path += "/state.json";
+  const core::Json json = core::read_json_file(path);
+  const core::Json::json_pointer at("/loop/state/groups");
+  PAN_CHECK(json.contains(at) && !json.at(at).is_null(), kData, "the checkpoint holds no head groups")
+      .where(path)
+      .pointer("/loop/state/groups")
+      .remedy(
+          "It was trained with rhythm.enabled = false; leave --head-groups out to calibrate on the input");
+  return rhythm::HeadGroups::from_json(json.at(at), path);
+}
+
+}  // namespace pan::analysis
