@@ -82,6 +82,7 @@ void save_snapshot(Session& s, const RunDir& dir, const LogLengths& lengths, std
     write_optimizer(w, "critic_optimizer", *s.updater->critic_optimizer());
   }
   if (s.value_head) write_tensors(w, kValueHead, s.value_head->parameters());
+  if (s.value_head && !s.critic) write_optimizer(w, "critic_optimizer", *s.updater->critic_optimizer());  // shared trunk
   w.add_section("loop", kLoopVersion, s.state.to_json());
   w.add_section("logs", kLogsVersion, lengths.to_json());
   w.add_section("config", kConfigVersion, config::resolved(s.config));
@@ -109,7 +110,7 @@ Resumed resume_session(const RunDir& dir, const config::RunConfig& config, bool 
     copy_into(s.critic->parameters(), c.file("critic_float32.safetensors"));
   if (s.value_head && c.has_file(kValueHead)) copy_into(s.value_head->parameters(), c.file(kValueHead));
   read_optimizer(c, "policy_optimizer", s.updater->policy_optimizer());
-  if (s.critic) read_optimizer(c, "critic_optimizer", *s.updater->critic_optimizer());
+  if (s.value_head) read_optimizer(c, "critic_optimizer", *s.updater->critic_optimizer());
   s.state = LoopState::from_json(c.section("loop", kLoopVersion), c.folder());
   s.kl->load(core::parse_json(s.state.kl, c.folder()));
   s.prompts->set_position(s.state.prompt_position);
