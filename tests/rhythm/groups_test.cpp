@@ -124,6 +124,25 @@ TEST(Measure, UniformAttentionIsBroadAndNotConcentrated) {
   EXPECT_NEAR(concentration_term(r.steps[0], Form::kContrast), 0, 1e-5);
 }
 
+TEST(Measure, TheStepsOwnRowsDoNotChooseItsAnchors) {
+  // Uniform attention reads early keys most, so the anchors of a step at 130 are the first eligible keys. Its
+  // first row stares at key 30, just inside the band; that must not count.
+  const int64_t n = 150, begin = 130, stared_at = begin - 100;
+  at::Tensor q = at::zeros({n, 2, 4}), k = at::zeros({n, 2, 4});
+  q.select(0, begin).fill_(20);
+  k.select(0, stared_at).fill_(20);
+  SequenceText text{.prompt_length = begin,
+                    .token_bytes = std::vector<std::string>(n, "a"),
+                    .special = std::vector<char>(n, 0)};
+  text.special[3] = 1;  // whatever its bytes say
+  text.token_bytes[5] = "--";
+  const auto groups = make_head_groups({0}, 2, {1, 2});
+  const std::vector<kernels::LayerQk> layers{{.layer = 0, .q = q, .k = k, .scale = 0.5}};
+  const SequenceRhythm r = measure(layers, {0, n}, {text}, groups, {})[0];
+  ASSERT_EQ(r.steps.size(), 1u);
+  EXPECT_EQ(r.steps[0].anchors, (std::vector<int64_t>{1, 2, 4, 6, 7, 8, 9}));
+}
+
 TEST(Measure, NonFiniteAttentionIsMissingAndHarmless) {
   testing::Fixture f = testing::the_fixture().only({0});
   for (auto& qk : f.layers) {

@@ -252,6 +252,15 @@ TEST(Reward, MetricsAreTheFiguresOfTheBatch) {
   EXPECT_NEAR(metric(r.sums, "rhythm/repeated_8grams"), 0.25, 1e-12);
   EXPECT_NEAR(metric(r.sums, "rhythm/concentration_term/mean"), moments.concentration.mean, 1e-12);
   EXPECT_TRUE(std::isnan(metric(RewardSums{}, "rhythm/reward/mean")));
+  EXPECT_NEAR(metric(r.sums, "rhythm/paid/mean"),
+              (r.sequences[0].total + r.sequences[1].total + r.sequences[2].total) / 3, 1e-12);
+  EXPECT_EQ(metric(r.sums, "rhythm/capped_share"), 0);
+  RhythmConfig tight;
+  tight.cap = 1e-3;
+  auto batch = batch_of_twelve();
+  batch[1].steps.clear();  // nothing to pay, so nothing to cut
+  EXPECT_NEAR(metric(reward_batch(batch, kOutcomes, tight, moments).sums, "rhythm/capped_share"), 2.0 / 3,
+              1e-12);
 }
 
 TEST(Moments, OneBatchGivesItsOwnDeviation) {
