@@ -101,6 +101,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: decode_bench MODEL_FOLDER [float32|bfloat16] [BATCH]\n");
     return 2;
   }
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
   try {
     const bool is_bf16 = argc > 2 && std::strcmp(argv[2], "bfloat16") == 0;
     const int64_t batch = argc > 3 ? std::atol(argv[3]) : 8;
