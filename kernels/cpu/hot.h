@@ -151,8 +151,26 @@ struct LogprobJob {
   float* target_score;  // [rows], log2
 };
 
+// The backward pass: rows of `forward` against columns [v_begin, v_end) of the vocabulary. Strides in
+// elements.
+struct LogprobBackwardJob {
+  LogprobJob forward;  // rows, packed, targets and so on; partial and target_score are not used
+  int64_t v_begin, v_end;
+  bool narrow;  // the gradient of the logits is bfloat16, else float32
+  const float *lse, *entropy, *grad_logprob, *grad_entropy;  // [rows]
+  void* by_key;                                              // [columns, rows]: the gradient of the logits
+  void* by_row;                                              // [rows, columns]: the same
+  int64_t by_key_stride, by_row_stride;
+  float* hidden_panels;  // panels of panel_rows elements of the hidden states, depth rows
+  float* weight_panels;  // the same of the weights, depth columns
+  int64_t hidden_panel_floats, weight_panel_floats;
+  float* grad_weight;  // [columns, C], added to; null = not wanted
+  float* grad_hidden;  // [rows, C], added to; null = not wanted
+};
+
 struct HotKernels {
   int64_t panel_rows;  // rows of a band, fai or anchor task
+  int64_t key_tile;    // columns of a backward_gradient task
   // Rows that a task should have, for `group` query heads per key head.
   int64_t (*row_stats_rows)(int64_t group);
   size_t (*row_stats_scratch)(const RowStatsJob& job);  // bytes, 64-byte aligned memory
@@ -169,8 +187,15 @@ struct HotKernels {
   void (*logprob_pack)(const LogprobJob& job, int64_t task);
   size_t (*logprob_scratch)(const LogprobJob& job);
   void (*logprob)(const LogprobJob& job, int64_t task, void* scratch);
-  void (*logprob_gradient)(float* logits, int64_t count, float lse, float entropy, float grad_logprob,
-                           float grad_entropy);
+  bool (*backward_is_narrow)(Type type, int64_t size);
+  size_t (*backward_scratch)(const LogprobBackwardJob& job);
+  void (*backward_pack_hidden)(const LogprobBackwardJob& job, int64_t element_panel);
+  void (*backward_pack_weight)(const LogprobBackwardJob& job, int64_t element_panel);
+  void (*backward_gradient)(const LogprobBackwardJob& job, int64_t tile, void* scratch);
+  void (*backward_weight)(const LogprobBackwardJob& job, int64_t element_panel, int64_t begin, int64_t end,
+                          void* scratch);
+  void (*backward_hidden)(const LogprobBackwardJob& job, int64_t element_panel, int64_t begin, int64_t end,
+                          void* scratch);
 };
 
 // The table for active_isa().

@@ -59,24 +59,5 @@ static void logprob(const LogprobJob& job, int64_t task, void* scratch) {
   }
 }
 
-// One row of logits (nat) becomes the gradient with respect to them:
-// grad_logprob * (1{v = target} - p) - grad_entropy * p (ln p + entropy). The caller adds the target's term.
-static void logprob_gradient(float* logits, int64_t count, float lse, float entropy, float grad_logprob,
-                             float grad_entropy) {
-  const Vec log2e = splat(kLog2E), shift = splat(lse * kLog2E), ln2 = splat(kLn2), h = splat(entropy);
-  const Vec minus_l = splat(-grad_logprob), minus_e = splat(-grad_entropy);
-  auto gradient = [&](Vec z) {
-    const Vec x = fma(z, log2e, -shift);  // log2 p
-    return exp2_nonpositive(x) * fma(minus_e, fma(x, ln2, h), minus_l);
-  };
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) store(logits + i, gradient(load(logits + i)));
-  if (i == count) return;
-  float tail[kLanes] = {};
-  for (int64_t j = i; j < count; ++j) tail[j - i] = logits[j];
-  store(tail, gradient(load(tail)));
-  for (int64_t j = i; j < count; ++j) logits[j] = tail[j - i];
-}
-
 }  // namespace PAN_HOT_NAMESPACE
 }  // namespace pan::kernels::cpu

@@ -7,6 +7,7 @@
 #include "kernels/cpu/hot_band.inl"
 #include "kernels/cpu/hot_decode.inl"
 #include "kernels/cpu/hot_logprob.inl"
+#include "kernels/cpu/hot_logprob_backward.inl"
 #include "kernels/cpu/isa_table.inl"
 // clang-format on
 

@@ -1,6 +1,4 @@
-// Token log-probability and entropy in blocks of rows and vocabulary. Forward: an online log-sum-exp over
-// vocabulary blocks. Backward: the block's logits are recomputed, turned into their gradient in place, and
-// multiplied on.
+// Token log-probability and entropy: an online log-sum-exp over tiles of the vocabulary, no logits in memory.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -10,6 +8,7 @@
 #include <vector>
 
 #include "kernels/cpu/hot.h"
+#include "kernels/cpu/logprob_backward.h"
 #include "kernels/cpu/tasks.h"
 #include "kernels/cpu/type_of.h"
 #include "kernels/dispatch.h"
@@ -20,10 +19,8 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Columns of the vocabulary that one forward task takes, and that one backward block has. Fixed: results must
-// not depend on the number of threads.
+// Columns of the vocabulary that one task takes. Fixed: results must not depend on the number of threads.
 constexpr int64_t kForwardColumns = 1024;
-constexpr int64_t kBackwardColumns = 4096;
 constexpr double kLog2E = 1.4426950408889634;
 constexpr double kLn2 = 0.6931471805599453;
 
@@ -112,31 +109,6 @@ Forward forward_stats(const at::Tensor& any_hidden, const at::Tensor& any_weight
   return out;
 }
 
-struct RowGradients {
-  at::Tensor lse, entropy, targets, grad_logprob, grad_entropy;  // [N] each, contiguous
-};
-
-// Turns a block of logits, rows from n on and columns from v on, into the gradient with respect to them, in
-// place.
-void logits_to_gradient(at::Tensor& logits, const RowGradients& rows, int64_t n, int64_t v) {
-  const HotKernels& kernels = hot();
-  const float *lse = rows.lse.const_data_ptr<float>() + n,
-              *entropy = rows.entropy.const_data_ptr<float>() + n;
-  const float *grad_l = rows.grad_logprob.const_data_ptr<float>() + n,
-              *grad_e = rows.grad_entropy.const_data_ptr<float>() + n;
-  const int64_t* targets = rows.targets.const_data_ptr<int64_t>() + n;
-  float* data = logits.data_ptr<float>();
-  const int64_t columns = logits.size(1);
-  at::parallel_for(0, logits.size(0), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      float* z = data + row * columns;
-      kernels.logprob_gradient(z, columns, lse[row], entropy[row], grad_l[row], grad_e[row]);
-      const int64_t column = targets[row] - v;
-      if (column >= 0 && column < columns) z[column] += grad_l[row];
-    }
-  });
-}
-
 class LogprobFunction : public torch::autograd::Function<LogprobFunction> {
  public:
   static variable_list forward(AutogradContext* ctx, const at::Tensor& hidden, const at::Tensor& weight,
@@ -156,38 +128,22 @@ class LogprobFunction : public torch::autograd::Function<LogprobFunction> {
     const variable_list saved = ctx->get_saved_variables();
     const at::Tensor &hidden = saved[0], &weight = saved[1], &targets = saved[2], &lse = saved[3],
                      &entropy = saved[4];
-    const double temperature = ctx->saved_data["temperature"].toDouble();
     const bool with_entropy = ctx->saved_data["entropy_gradient"].toBool() && grads[1].defined();
-    const int64_t num_rows = hidden.size(0), vocab = weight.size(0);
-    const int64_t columns = std::min(vocab, kBackwardColumns);
-    const int64_t rows_bytes = columns * static_cast<int64_t>(sizeof(float));
-    const int64_t num_block_rows = std::max<int64_t>(1, ctx->saved_data["chunk_bytes"].toInt() / rows_bytes);
-    const bool to_hidden = ctx->needs_input_grad(0), to_weight = ctx->needs_input_grad(1);
-
     auto gradient_or_zero = [&](const at::Tensor& gradient, bool wanted) {
-      return wanted ? gradient.to(at::kFloat).contiguous() : at::zeros({num_rows}, at::kFloat);
+      return wanted ? gradient.to(at::kFloat).contiguous() : at::zeros_like(lse);
     };
-    const RowGradients rows{lse, entropy, targets.contiguous(),
-                            gradient_or_zero(grads[0], grads[0].defined()),
-                            gradient_or_zero(grads[1], with_entropy)};
-    const at::Tensor h = hidden.to(at::kFloat) / temperature;
-    at::Tensor grad_h = to_hidden ? at::zeros({num_rows, hidden.size(1)}, at::kFloat) : at::Tensor();
-    at::Tensor grad_w = to_weight ? at::empty_like(weight, at::MemoryFormat::Contiguous) : at::Tensor();
-    for (int64_t v = 0; v < vocab; v += columns) {
-      const int64_t v_end = std::min(vocab, v + columns);
-      const at::Tensor w = weight.slice(0, v, v_end).to(at::kFloat);
-      at::Tensor block_grad_w = to_weight ? at::zeros({v_end - v, weight.size(1)}, at::kFloat) : at::Tensor();
-      for (int64_t n = 0; n < num_rows; n += num_block_rows) {
-        const int64_t n_end = std::min(num_rows, n + num_block_rows);
-        at::Tensor logits = at::mm(h.slice(0, n, n_end), w.t());
-        logits_to_gradient(logits, rows, n, v);
-        if (to_hidden) grad_h.slice(0, n, n_end).addmm_(logits, w);
-        if (to_weight) block_grad_w.addmm_(logits.t(), h.slice(0, n, n_end));
-      }
-      if (to_weight) grad_w.slice(0, v, v_end).copy_(block_grad_w);
-    }
-    if (to_hidden) grad_h = (grad_h / temperature).to(hidden.scalar_type());
-    return {grad_h, grad_w, {}, {}, {}, {}};
+    const LogprobInputGradients out =
+        logprob_backward({.hidden = hidden,
+                          .weight = weight,
+                          .targets = targets,
+                          .lse = lse,
+                          .entropy = entropy,
+                          .grad_logprob = gradient_or_zero(grads[0], grads[0].defined()),
+                          .grad_entropy = gradient_or_zero(grads[1], with_entropy),
+                          .temperature = ctx->saved_data["temperature"].toDouble(),
+                          .chunk_bytes = ctx->saved_data["chunk_bytes"].toInt()},
+                         ctx->needs_input_grad(0), ctx->needs_input_grad(1));
+    return {out.hidden, out.weight, {}, {}, {}, {}};
   }
 };
 
