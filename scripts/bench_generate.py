@@ -10,7 +10,8 @@ A number above 1 says that pan-ppo is faster. Needs a Python with torch and tran
 The binary is called as
     BINARY generate --model DIR --input F.jsonl --max-new-tokens N --temperature 0 --ignore-stop --dtype T
                     --threads K --json
-with rows {"token_ids": [...]} in F.jsonl, and prints one JSON object with "new_tokens", "total_s" and "peak_rss_bytes".
+with rows {"prompt": TEXT} in F.jsonl (the rendered chat), and prints one JSON object with "new_tokens", "prefill_tokens",
+"total_s", "peak_rss_bytes" and "texts".
 """
 import argparse
 import json
@@ -40,12 +41,9 @@ def parse_args():
 def encode_prompts(tokenizer, args):
     with open(args.data, encoding="utf-8") as f:
         questions = [json.loads(line)["question"] for _, line in zip(range(args.prompts), f)]
-    rows = []
-    for q in questions:
-        text = tokenizer.apply_chat_template([{"role": "user", "content": q}], add_generation_prompt=True,
-                                             tokenize=False)
-        rows.append(tokenizer(text, add_special_tokens=False)["input_ids"])
-    return rows
+    texts = [tokenizer.apply_chat_template([{"role": "user", "content": q}], add_generation_prompt=True,
+                                           tokenize=False) for q in questions]
+    return texts, [tokenizer(t)["input_ids"] for t in texts]
 
 
 def left_padded(torch, rows, pad):
@@ -61,11 +59,11 @@ def run_transformers(torch, model, inputs, num_new, pad):
         out = model.generate(**inputs, do_sample=False, min_new_tokens=num_new, max_new_tokens=num_new,
                              pad_token_id=pad)
     elapsed = time.perf_counter() - start
-    made = out.shape[0] * (out.shape[1] - inputs["input_ids"].shape[1])
-    return made / elapsed
+    new = out[:, inputs["input_ids"].shape[1]:]
+    return new.numel() / elapsed, new
 
 
-def run_binary(args, dtype, path):
+def run_binary(args, dtype, path, num_prompt_tokens):
     command = [args.binary, "generate", "--model", args.model, "--input", path, "--max-new-tokens",
                str(args.max_new_tokens), "--temperature", "0", "--ignore-stop", "--dtype", dtype, "--threads",
                str(args.threads), "--json"]
@@ -76,23 +74,37 @@ def run_binary(args, dtype, path):
     expected = args.prompts * args.max_new_tokens
     if figures["new_tokens"] != expected:
         sys.exit(f"the binary made {figures['new_tokens']} tokens, expected {expected}")
+    if figures["prefill_tokens"] != num_prompt_tokens:
+        sys.exit(f"the binary read {figures['prefill_tokens']} prompt tokens, expected {num_prompt_tokens}")
     return figures
 
 
-def bench(dtype, rows, path, args, pad):
+def common_share(texts, tokenizer, new):
+    """Mean share of a text that both sides have in common from its beginning: rounding parts greedy paths late."""
+    shares = []
+    for a, ids in zip(texts, new):
+        b = tokenizer.decode(ids)
+        n = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+        shares.append(n / max(1, min(len(a), len(b))))
+    return statistics.mean(shares)
+
+
+def bench(dtype, rows, path, args, tokenizer, pad):
     import torch
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(args.threads)
     model = transformers.AutoModelForCausalLM.from_pretrained(args.model, dtype=getattr(torch, dtype)).eval()
     inputs = left_padded(torch, rows, pad)
     run_transformers(torch, model, inputs, 1, pad)  # warm-up; the binary does its own
     ours, theirs, peaks = [], [], []
     for _ in range(args.rounds):
-        figures = run_binary(args, dtype, path)
+        figures = run_binary(args, dtype, path, sum(map(len, rows)))
         ours.append(figures["new_tokens"] / figures["total_s"])
         peaks.append(figures["peak_rss_bytes"])
-        theirs.append(run_transformers(torch, model, inputs, args.max_new_tokens, pad))
+        speed, new = run_transformers(torch, model, inputs, args.max_new_tokens, pad)
+        theirs.append(speed)
     ratios = [a / b for a, b in zip(ours, theirs)]
     return {
         "pan_ppo_tokens_per_s": ours,
@@ -100,6 +112,7 @@ def bench(dtype, rows, path, args, pad):
         "ratios": ratios,
         "median_ratio": statistics.median(ratios),
         "pan_ppo_peak_rss_bytes": max(peaks),
+        "common_text_share": common_share(figures["texts"], tokenizer, new),
         "transformers": transformers.__version__,
         "torch": torch.__version__,
     }
@@ -110,21 +123,22 @@ def main():
     import transformers
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(args.model)
-    rows = encode_prompts(tokenizer, args)
+    texts, rows = encode_prompts(tokenizer, args)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "prompts.jsonl")
         with open(path, "w", encoding="utf-8") as f:
-            f.writelines(json.dumps({"token_ids": r}) + "\n" for r in rows)
+            f.writelines(json.dumps({"prompt": t}) + "\n" for t in texts)
         print(f"{len(rows)} prompts of {sum(map(len, rows))} tokens, {args.max_new_tokens} new tokens each, "
               f"{args.threads} threads; token/s, median of {args.rounds} rounds")
         for dtype in args.dtypes.split(","):
-            r = results[dtype] = bench(dtype, rows, path, args, pad)
+            r = results[dtype] = bench(dtype, rows, path, args, tokenizer, pad)
             print(f"{dtype:9s} pan-ppo {statistics.median(r['pan_ppo_tokens_per_s']):7.1f}   "
                   f"transformers {statistics.median(r['transformers_tokens_per_s']):7.1f}   "
                   f"ratio {r['median_ratio']:.2f} ({min(r['ratios']):.2f} to {max(r['ratios']):.2f})   "
-                  f"peak {r['pan_ppo_peak_rss_bytes'] / 2**20:.0f} MiB", flush=True)
+                  f"peak {r['pan_ppo_peak_rss_bytes'] / 2**20:.0f} MiB   same text {r['common_text_share']:.0%}",
+                  flush=True)
     if args.output:
         with open(args.output, "w", encoding="utf-8") as f:
             json.dump(results, f, indent=1)

@@ -23,7 +23,7 @@ with open(folder / "text.txt", "w") as out:
             out.write(row["prompt"] + row["answer"] + "\n")
 PY
 # Newlines are tokens of their own, white space is kept, nothing is normalised, so that decoding gives back every byte.
-spm_train --input="$work/text.txt" --model_prefix="$work/spm" --model_type=unigram --vocab_size=768 --hard_vocab_limit=false \
+spm_train --input="$work/text.txt" --model_prefix="$work/spm" --model_type=bpe --vocab_size=700 --hard_vocab_limit=false \
   --normalization_rule_name=identity --remove_extra_whitespaces=false --add_dummy_prefix=false --split_digits=true \
   --character_coverage=1.0 --byte_fallback=true --user_defined_symbols=$'\n' --bos_id=1 --eos_id=2 --pad_id=-1 \
   --num_threads=1 --minloglevel=2

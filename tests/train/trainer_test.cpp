@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "core/signals.h"
 #include "metrics/catalog.h"
@@ -106,9 +107,11 @@ TEST_F(TrainerTest, EveryLoggedKeyIsInTheCatalog) {
   std::istringstream lines(read_text((folder_ / "a") + "/metrics.jsonl"));
   std::string line;
   std::map<std::string, double> values;
-  while (std::getline(lines, line))
-    for (const auto& [key, value] : core::Json::parse(line).items())
+  while (std::getline(lines, line)) {
+    const core::Json row = core::Json::parse(line);
+    for (const auto& [key, value] : row.items())
       if (key != "event" && key != "iteration") values[key] = 0;
+  }
   EXPECT_GT(values.size(), 60u);
   EXPECT_THAT(metrics::unknown_keys(values), ::testing::IsEmpty());
 }
