@@ -36,6 +36,9 @@ class Reader {
   std::string text_or(const std::string& key, const std::string& fallback) const {
     return core::get_or<std::string>(json_, "/" + key, path_, fallback);
   }
+  int64_t integer_or(const std::string& key, int64_t fallback) const {
+    return core::get_or<int64_t>(json_, "/" + key, path_, fallback);
+  }
   double number_or(const std::string& key, double fallback) const {
     return core::get_or<double>(json_, "/" + key, path_, fallback);
   }
@@ -75,13 +78,17 @@ Family read_family(const Reader& config) {
       .remedy("Use a model of the families Llama (SmolLM2, Llama 3), Qwen2, Qwen2.5 or Qwen3");
 }
 
-// What other variants of these families do to the numbers and this decoder does not.
+// What other variants of these families do to the numbers and this decoder does not. Keys that transformers'
+// own classes of the three families do not read have no effect there, and none here.
 void refuse_unsupported(const Reader& config) {
   config.refuse_unless("quantization_config", {}, "a quantised model");
   config.refuse_unless("auto_map", {}, "a model with its own code");
   config.refuse_unless("hidden_act", {"silu", "swish"}, "an activation other than silu");
   config.refuse_unless("partial_rotary_factor", {1, 1.0}, "a rotary embedding of a part of the head");
   config.refuse_unless("rope_interleaved", {false}, "an interleaved rotary embedding");
+  if (config.number_or("attention_dropout", 0.0) != 0.0)
+    core::log_warn("model.attention_dropout",
+                   config.path() + ": attention_dropout is not applied in training");
   config.refuse_unless("is_encoder_decoder", {false}, "an encoder-decoder model");
   config.refuse_unless("add_cross_attention", {false}, "cross attention");
   for (const char* key : {"num_experts", "num_local_experts", "n_routed_experts", "num_experts_per_tok"})
@@ -112,8 +119,7 @@ void refuse_windows(const Reader& config, const Arch& arch) {
   }
   // Qwen: the window counts only with use_sliding_window, and only from layer max_window_layers on.
   if (!config.flag_or("use_sliding_window", false) || !config.has("sliding_window")) return;
-  const int64_t first =
-      core::get_or<int64_t>(Json{{"first", config["max_window_layers"]}}, "/first", config.path(), 28);
+  const int64_t first = config.integer_or("max_window_layers", 28);
   if (config.has("layer_types") || first >= arch.num_layers) return;
   throw config.error("sliding_window", "a sliding attention window is not supported")
       .expected("use_sliding_window: false")

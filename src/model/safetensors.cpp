@@ -22,7 +22,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "safetensors are little-endian");
 
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;
-constexpr size_t kChunkBytes = 4u << 20;
+constexpr size_t kChunkBytes = 1u << 20;
 
 struct TypeName {
   const char* name;

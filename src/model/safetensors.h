@@ -53,7 +53,7 @@ class SafetensorsFile {
   // The tensor as stored. Error: kData where absent.
   at::Tensor load(const std::string& name) const;
   // Fills `destination` (contiguous, of the stored shape, any floating type or the stored one, any device),
-  // converting in chunks of a few MiB. `require_finite` refuses NaN and infinite values, also ones made by
+  // converting in chunks of 1 MiB. `require_finite` refuses NaN and infinite values, also ones made by
   // the conversion.
   void load_into(const std::string& name, at::Tensor destination, bool require_finite) const;
 

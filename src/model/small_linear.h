@@ -11,7 +11,7 @@ namespace pan::model {
 // not at all. Not differentiable. On CPU, for float32 and bfloat16 and at most kSmallRows rows (any number
 // for wide bfloat16), a row's result depends on no other row and not on the number of threads. Everything
 // else goes to the library.
-inline constexpr int64_t kSmallRows = 24;
+inline constexpr int64_t kSmallRows = 64;
 at::Tensor small_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                         bool wide = false);
 

@@ -9,6 +9,7 @@
 
 #include <map>
 
+#include "core/error.h"
 #include "model/safetensors.h"
 #include "support/support.h"
 
@@ -194,6 +195,111 @@ TEST_P(Model, PackingAndOrderChangeNothing) {
   EXPECT_LT(max_difference(together.narrow(0, 0, 5), decoder->hidden(pack({b}, at::kCPU))), 2e-5);
   EXPECT_LT(max_difference(together.narrow(0, 5, 1), decoder->hidden(pack({c}, at::kCPU))), 2e-5);
   EXPECT_LT(max_difference(together.narrow(0, 6, 17), decoder->hidden(pack({a}, at::kCPU))), 2e-5);
+}
+
+// Gradients of a fixed loss by name; those of parameters that take no part are left out.
+std::map<std::string, at::Tensor> gradients_of(const Decoder& decoder, const Batch& batch,
+                                               at::Tensor& hidden) {
+  NamedTensors parameters = decoder.parameters();
+  for (auto& [name, parameter] : parameters) {
+    parameter.set_requires_grad(true);
+    parameter.mutable_grad() = at::Tensor();
+  }
+  const at::Tensor result = decoder.hidden(batch);
+  result.to(at::kFloat).square().sum().backward();
+  hidden = result.detach();
+  std::map<std::string, at::Tensor> gradients;
+  for (const auto& [name, parameter] : parameters)
+    if (parameter.grad().defined()) gradients[name] = parameter.grad().clone();
+  return gradients;
+}
+
+TEST_P(Model, ScoringAndTrainingComputeTheSameBitsAndRepeatThem) {
+  // The policy ratio of the first update is exactly 1 only if scoring and training compute the same bits.
+  const std::string folder = folder_of(GetParam());
+  auto expected = expected_of(folder);
+  const Batch batch = pack(rows_of(expected["tokens"]), at::kCPU);
+  const int threads = at::get_num_threads();
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    for (const int count : {1, 3}) {
+      SCOPED_TRACE(std::string(c10::toString(type)) + ", threads " + std::to_string(count));
+      at::set_num_threads(count);
+      const auto decoder = load_decoder(folder, {type, at::kCPU});
+      const at::Tensor scored = decoder->hidden(batch);
+      EXPECT_FALSE(scored.requires_grad());
+      at::Tensor first, second;
+      const auto once = gradients_of(*decoder, batch, first), again = gradients_of(*decoder, batch, second);
+      EXPECT_TRUE(at::equal(scored, first));
+      EXPECT_TRUE(at::equal(first, second));
+      EXPECT_EQ(once.size() + (decoder->arch().tied_embeddings ? 0 : 1), decoder->parameters().size());
+      for (const auto& [name, gradient] : once) EXPECT_TRUE(at::equal(gradient, again.at(name))) << name;
+    }
+    at::set_num_threads(threads);
+  }
+}
+
+TEST_P(Model, ThreadsChangeGradientsByRoundingOnly) {
+  // The library's products may take another path for another number of threads; everything else is
+  // independent of it.
+  const std::string folder = folder_of(GetParam());
+  auto expected = expected_of(folder);
+  const Batch batch = pack(rows_of(expected["tokens"]), at::kCPU);
+  const auto decoder = load_decoder(folder, {});
+  const int threads = at::get_num_threads();
+  at::Tensor hidden;
+  at::set_num_threads(1);
+  const auto one = gradients_of(*decoder, batch, hidden);
+  at::set_num_threads(3);
+  const auto three = gradients_of(*decoder, batch, hidden);
+  at::set_num_threads(threads);
+  for (const auto& [name, gradient] : one)
+    EXPECT_LT(max_difference(gradient, three.at(name)), 1e-5 * gradient.abs().max().item<double>() + 1e-7)
+        << name;
+}
+
+TEST_P(Model, Bfloat16StaysNearFloat32InForwardAndCache) {
+  const std::string folder = folder_of(GetParam());
+  auto expected = expected_of(folder);
+  const auto decoder = load_decoder(folder, {at::kBFloat16, at::kCPU});
+  const auto rows = rows_of(expected["tokens"]);
+  const at::Tensor hidden = decoder->hidden(pack(rows, at::kCPU));
+  const at::Tensor logits = output_logits(*decoder, hidden).view(expected["logits"].sizes());
+  const auto relative = [](const at::Tensor& a, const at::Tensor& b) {
+    return ((a - b).norm() / b.norm()).item<double>();
+  };
+  // Three layers with about ten roundings of 2^-9 each, and weights chosen to make attention sharp, so scores
+  // magnify them.
+  EXPECT_LT(relative(logits, expected["logits"]), 0.06);
+  KvCache cache(decoder->arch(), 2, 20, at::kBFloat16, at::kCPU);
+  const size_t prompt = rows[0].size() - 1;
+  decoder->prefill(pack({{rows[0].begin(), rows[0].begin() + static_cast<int64_t>(prompt)}}, at::kCPU), cache,
+                   {1});
+  const at::Tensor last = decoder->decode(at::tensor(std::vector<int64_t>{rows[0].back()}), cache, {1});
+  EXPECT_LT(relative(output_logits(*decoder, last)[0], expected["logits"][0][static_cast<int64_t>(prompt)]),
+            0.05);
+}
+
+TEST_P(Model, ACopiedPrefixEqualsOneThatWasComputed) {
+  const auto decoder = load_decoder(folder_of(GetParam()), {});
+  KvCache cache(decoder->arch(), 3, 8, at::kFloat, at::kCPU);
+  decoder->prefill(pack({{5, 6, 7, 8}}, at::kCPU), cache, {1});
+  cache.copy_prefix(1, {0, 2}, 3);
+  EXPECT_EQ(cache.length(0), 3);
+  EXPECT_EQ(cache.length(1), 4);
+  const at::Tensor copied = decoder->decode(at::tensor(std::vector<int64_t>{9, 9}), cache, {2, 0});
+  const at::Tensor full = decoder->hidden(pack({{5, 6, 7, 9}}, at::kCPU));
+  EXPECT_LT(max_difference(copied[0], full[3]), 1e-4);
+  EXPECT_TRUE(at::equal(copied[0], copied[1]));
+  EXPECT_THROW(cache.copy_prefix(0, {2}, 5), core::Error);
+}
+
+TEST_P(Model, RefusesASequenceLongerThanItsSlot) {
+  const auto decoder = load_decoder(folder_of(GetParam()), {});
+  KvCache cache(decoder->arch(), 1, 3, at::kFloat, at::kCPU);
+  EXPECT_THROW(decoder->prefill(pack({{1, 2, 3, 4}}, at::kCPU), cache, {0}), core::Error);
+  decoder->prefill(pack({{1, 2, 3}}, at::kCPU), cache, {0});
+  EXPECT_THROW(decoder->decode(at::tensor(std::vector<int64_t>{4}), cache, {0}), core::Error);
+  EXPECT_EQ(cache.length(0), 3);
 }
 
 TEST_P(Model, SavedFolderLoadsToTheSameBits) {

@@ -2,8 +2,10 @@
 // critics.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
 
@@ -99,6 +101,12 @@ TEST(Arch, ReadsBothSpellingsOfTheRotarySettings) {
   EXPECT_EQ(qwen3.head_dim, 12);
   EXPECT_TRUE(qwen3.qk_norm);
   EXPECT_FALSE(qwen3.qkv_bias);
+}
+
+TEST(Arch, ARotaryBaseMayBeAnInteger) {
+  ModelCopy copy("qwen2");
+  copy.set("/rope_theta", 1000000);
+  EXPECT_EQ(read_arch(copy.path()).rope.theta, 1e6);
 }
 
 TEST(Arch, CountsParametersAsTheyAre) {
@@ -292,6 +300,33 @@ TEST(SaveDecoder, WritesMastersInsteadOfRoundedWeights) {
       at::equal(file.load("model.layers.0.self_attn.v_proj.weight"), masters[0].second.narrow(0, 72, 24)));
   masters[0].first = "layers.9.qkv.weight";
   EXPECT_THROW(save_decoder(out.path(), *decoder, at::kFloat, masters), core::Error);
+}
+
+int64_t status_bytes(const std::string& key) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.rfind(key + ":", 0) == 0) return std::stoll(line.substr(key.size() + 1)) * 1024;
+  return -1;
+}
+
+TEST(LoadDecoder, PeaksAtNoMoreThanAFifthAboveTheWeights) {
+  Arch arch = read_arch(fixture("model/llama3_sharded"));
+  arch.vocab_size = 20000;
+  arch.hidden_size = 512;
+  arch.intermediate_size = 1024;
+  const int64_t weight_bytes = arch.num_parameters() * static_cast<int64_t>(sizeof(float));
+  ASSERT_GT(weight_bytes, 80 << 20);
+  const TempFolder folder;
+  save_decoder(folder.path(), *make_decoder(arch, {}, 1), at::kBFloat16);
+  malloc_trim(0);
+  std::ofstream("/proc/self/clear_refs") << "5";  // sets the peak back to the present
+  const int64_t before = status_bytes("VmRSS");
+  if (status_bytes("VmHWM") > before + (8 << 20))
+    GTEST_SKIP() << "the peak of resident memory cannot be reset here";
+  const auto decoder = load_decoder(folder.path(), {});
+  const int64_t peak = status_bytes("VmHWM") - before;
+  EXPECT_GT(peak, weight_bytes / 2);
+  EXPECT_LT(static_cast<double>(peak), 1.2 * static_cast<double>(weight_bytes));
 }
 
 TEST(MakeDecoder, IsAFunctionOfTheSeedAndRoundTrips) {
