@@ -4,7 +4,8 @@
 //   pan::tasks::Problem p = task->problem(Split::kTrain, 17);
 //   pan::tasks::Verdict v = task->judge(p, answer_text);
 //
-// To add one: a folder under src/tasks with a class, its config struct and one line in registry.cpp (docs/tasks.md).
+// To add one: a folder under src/tasks with a class, its config struct and one line in registry.cpp
+// (docs/tasks.md).
 #pragma once
 
 #include <cstdint>
@@ -27,11 +28,12 @@ struct Problem {
 };
 
 struct Verdict {
-  double reward = 0;                    // what the task pays: the weighted sum of the terms that pay
-  bool correct = false;                 // headline accuracy
-  bool answered = false;                // an answer could be read at all
-  std::string extracted;                // the answer that was read, normalised (votes of maj@k)
-  std::map<std::string, double> terms;  // every score by name, whether it pays or not ("strict", "flexible", "cell", ...)
+  double reward = 0;      // what the task pays: the weighted sum of the terms that pay
+  bool correct = false;   // headline accuracy
+  bool answered = false;  // an answer could be read at all
+  std::string extracted;  // the answer that was read, normalised (votes of maj@k)
+  std::map<std::string, double>
+      terms;  // every score by name, whether it pays or not ("strict", "flexible", "cell", ...)
 };
 
 class Task {
@@ -51,8 +53,8 @@ class Task {
   virtual std::vector<std::string> stop_strings() const { return {}; }
 };
 
-// `config`: the task's own object of the run configuration ({"name": "gsm8k", ...}); strict. Errors: kConfig for unknown
-// names and bad settings, kData for missing or broken data files (with how to get them).
+// `config`: the task's own object of the run configuration ({"name": "gsm8k", ...}); strict. Errors: kConfig
+// for unknown names and bad settings, kData for missing or broken data files (with how to get them).
 std::shared_ptr<const Task> make(const nlohmann::ordered_json& config);
 std::vector<std::string> names();
 

@@ -82,7 +82,8 @@ void save_snapshot(Session& s, const RunDir& dir, const LogLengths& lengths, std
     write_optimizer(w, "critic_optimizer", *s.updater->critic_optimizer());
   }
   if (s.value_head) write_tensors(w, kValueHead, s.value_head->parameters());
-  if (s.value_head && !s.critic) write_optimizer(w, "critic_optimizer", *s.updater->critic_optimizer());  // shared trunk
+  if (s.value_head && !s.critic)
+    write_optimizer(w, "critic_optimizer", *s.updater->critic_optimizer());  // shared trunk
   w.add_section("loop", kLoopVersion, s.state.to_json());
   w.add_section("logs", kLogsVersion, lengths.to_json());
   w.add_section("config", kConfigVersion, config::resolved(s.config));

@@ -37,7 +37,7 @@ TEST(Bootstrap, CoversTheNormalInterval) {
 TEST(PassAtK, EqualsTheCombinatorialFormula) {
   EXPECT_DOUBLE_EQ(pass_at_k(4, 0, 2), 0.0);
   EXPECT_DOUBLE_EQ(pass_at_k(4, 4, 2), 1.0);
-  EXPECT_NEAR(pass_at_k(4, 1, 2), 1 - 3.0 / 6.0, 1e-15);     // 1 - C(3,2)/C(4,2)
+  EXPECT_NEAR(pass_at_k(4, 1, 2), 1 - 3.0 / 6.0, 1e-15);      // 1 - C(3,2)/C(4,2)
   EXPECT_NEAR(pass_at_k(10, 3, 5), 1 - 21.0 / 252.0, 1e-15);  // 1 - C(7,5)/C(10,5)
 }
 
