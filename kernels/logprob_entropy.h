@@ -1,12 +1,15 @@
 // Log-probability of given tokens and entropy of their distribution, from hidden states and the output
-// matrix, in chunks of rows, so that the [tokens, V] logits never exist as a whole.
+// matrix, tile by tile, so that the [tokens, V] logits never exist.
 //
 //   auto out = kernels::logprob_entropy(hidden, weight, targets, {.temperature = 1.0});
 //   out.logprob.sum().backward();      // gradients to hidden and weight
 //
 // logits = hidden @ weight^T / temperature, in float32 whatever the type of the inputs (products of bfloat16
 // inputs are accumulated in float32 and kept in float32). logprob = ln softmax(logits)[target]; entropy =
-// -sum p ln p (nat).
+// -sum p ln p (nat). Values depend on nothing but the row itself, bit for bit: not on other rows, threads or
+// chunk_bytes. Gradients depend on chunk_bytes by float rounding only. Gradients of bfloat16 inputs: where
+// the processor multiplies bfloat16 pairs, the gradient of the logits is rounded to bfloat16 before the two
+// products, as a plain bfloat16 backward pass rounds it; all sums are float32.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -17,7 +20,7 @@ namespace pan::kernels {
 
 struct LogprobOptions {
   double temperature = 1.0;        // > 0
-  int64_t chunk_bytes = 64 << 20;  // upper bound of one chunk's float32 logits; does not change results
+  int64_t chunk_bytes = 64 << 20;  // upper bound of the working memory (at least one panel of rows is taken)
   bool entropy_gradient =
       false;  // entropy takes part in autograd (otherwise it is detached, and backward is cheaper)
 };

@@ -31,11 +31,13 @@ void decode_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::
                 k_cache.stride(2),
                 v_cache.stride(2),
                 0};
+  int64_t num_products = 0;
   std::vector<DecodeTask> tasks;
   tasks.reserve(static_cast<size_t>(num_rows * key_heads));
   for (int64_t b = 0; b < num_rows; ++b) {
     const int64_t begin = sliding_window > 0 ? std::max<int64_t>(0, lengths[b] - sliding_window) : 0;
     const int64_t length = lengths[b] - begin;
+    num_products += length * q.size(1) * q.size(2);
     job.max_length = std::max(job.max_length, (length + 15) / 16 * 16);
     for (int64_t head = 0; head < key_heads; ++head) {
       auto offset = [&](const at::Tensor& cache) {
@@ -45,8 +47,11 @@ void decode_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::
     }
   }
   const HotKernels& kernels = hot();
-  run_tasks(static_cast<int64_t>(tasks.size()), kernels.decode_scratch(job),
-            [&](int64_t i, void* scratch) { kernels.decode(job, tasks[i], scratch); });
+  constexpr int64_t kProductsPerThread = int64_t{1} << 16;  // about 5 microseconds
+  run_tasks(
+      static_cast<int64_t>(tasks.size()), kernels.decode_scratch(job),
+      [&](int64_t i, void* scratch) { kernels.decode(job, tasks[i], scratch); },
+      1 + num_products / kProductsPerThread);
 }
 
 }  // namespace pan::kernels::cpu

@@ -95,9 +95,10 @@ LogprobInputGradients logprob_backward(const LogprobBackwardInputs& inputs, bool
   const at::Tensor targets = inputs.targets.contiguous();
   const int64_t num_rows = hidden.size(0), size = hidden.size(1), vocab = weight.size(0);
   LogprobInputGradients out;
-  if (to_weight) out.weight = at::zeros(weight.sizes(), weight.options());
+  if (to_weight) out.weight = at::empty(weight.sizes(), weight.options());  // written block by block
   at::Tensor grad_hidden = to_hidden ? at::zeros({num_rows, size}, at::kFloat) : at::Tensor();
   if (num_rows == 0) {
+    if (to_weight) out.weight.zero_();
     if (to_hidden) out.hidden = grad_hidden.to(hidden.scalar_type());
     return out;
   }
