@@ -14,11 +14,11 @@ constexpr int64_t kProcessBytes = 230 << 20;  // the program, LibTorch and its t
 
 int64_t element_bytes(const config::RunConfig& c) { return compute_type(c.model) == at::kFloat ? 4 : 2; }
 
-// Activations that autograd keeps for one token of one block, in elements: the input of both norms and their
-// outputs, q, k, v, the attention output, gate, up, their product.
+// Activations that autograd keeps for one token of one block, in elements: the inputs and outputs of both
+// norms, q, k, v before and after the rotary embedding, the attention output, gate, up and their product.
 int64_t block_elements(const model::Arch& a) {
   const int64_t q = a.num_heads * a.head_dim, kv = a.num_kv_heads * a.head_dim;
-  return 4 * a.hidden_size + 3 * q + 6 * kv + 5 * a.intermediate_size;
+  return 4 * a.hidden_size + 3 * q + 3 * kv + 3 * a.intermediate_size;
 }
 
 int64_t micro_batch_tokens(const config::RunConfig& c) {
@@ -52,10 +52,8 @@ MemoryPlan plan_memory(const config::RunConfig& c, const model::Arch& a) {
       "sampling (cache, logits)",
       rollout::generate_bytes(a, compute_type(c.model), c.rollout, c.sequences_per_iteration(), longest));
   const int64_t tokens = micro_batch_tokens(c);
-  const int64_t logits = std::min<int64_t>(64 << 20, tokens * a.vocab_size * 4);
-  plan.phases.emplace_back("update (activations of one micro-batch, logits)",
-                           tokens * (a.num_layers * block_elements(a) + 6 * a.hidden_size) * e + 3 * logits +
-                               a.vocab_size * a.hidden_size * 4);
+  plan.phases.emplace_back("update (activations of one micro-batch)",
+                           tokens * (a.num_layers * block_elements(a) + 6 * a.hidden_size) * e);
   return plan;
 }
 
