@@ -20,6 +20,9 @@ num_jobs() {
   echo "$n"
 }
 
+# Objects are shared between checkouts at different paths.
+export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
+
 # cmake of the environment made by setup.sh if it had to bring one, else the system's.
 cmake_program() {
   if [ -x .deps/venv/bin/cmake ]; then echo .deps/venv/bin/cmake; else echo cmake; fi
