@@ -1,0 +1,203 @@
+"""The work of kill_test.sh: a run that is killed again and again against one that is not."""
+import argparse
+import hashlib
+import json
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+UNCOMPARED = ("timing", "perf/")  # they depend on the clock and the memory
+
+# Everything a resume has to restore: adaptive KL, moments of z, refreshed head groups, critic warm-up, best-K,
+# a bfloat16 model with float32 masters, a schedule, evaluations.
+RUN = {
+    "seed": 3,
+    "threads": 1,
+    "model": {"device": "cpu", "dtype": "bfloat16"},
+    "prompt": {"template": "plain", "add_special": False},
+    "task": {"name": "logic_grid", "sizes": ["2x2"], "prompt_style": "compact", "answer_style": "lines",
+             "format_weight": 0.2},
+    "train": {"prompts_per_iteration": 4, "samples_per_prompt": 2, "max_prompt_tokens": 200, "show_sample_every": 0},
+    "rollout": {"max_new_tokens": 48, "slots": 8},
+    "ppo": {"minibatch_size": 4, "micro_batch_tokens": 256},
+    "kl": {"controller": "adaptive", "coefficient": 0.05, "horizon": 100},
+    "critic": {"warmup_iterations": 2},
+    "optimizer": {"lr": 1e-3},
+    "critic_optimizer": {"lr": 1e-3},
+    "rhythm": {"refresh_every": 2, "calibration_sequences": 4, "min_content_tokens": 2, "z": {"min_steps": 2}},
+    "eval": {"every": 2, "num_problems": 3, "slots": 4, "max_new_tokens": 8},
+    "checkpoint": {"every": 1, "keep_last": 2, "keep_best": 1},
+}
+
+
+def make_model(binary, work):
+    """A tiny untrained decoder around the shipped tokenizer; two steps of supervised training write it."""
+    source = work / "tokenizer"
+    source.mkdir()
+    shutil.copy(ROOT / "data/quickstart/tokenizer.model", source)
+    config = {
+        "threads": 1,
+        "model": {"path": str(source), "device": "cpu"},
+        "init": {"hidden_size": 32, "intermediate_size": 64, "num_layers": 2, "num_heads": 4, "num_kv_heads": 2,
+                 "max_positions": 512},
+        "prompt": RUN["prompt"],
+        "task": {"name": "logic_grid", "sizes": ["2x2"], "prompt_style": "compact", "answer_style": "lines"},
+        "sft": {"steps": 2, "batch_size": 4, "max_tokens": 512},
+        "eval": {"every": 0},
+    }
+    (work / "sft.json").write_text(json.dumps(config, indent=1))
+    done = subprocess.run([binary, "sft", "--config", work / "sft.json", "--run-dir", work / "sft"],
+                          capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit("kill_test: the tiny model could not be made:\n" + done.stderr)
+    return work / "sft/checkpoints/latest/policy"
+
+
+def command(binary, work, name):
+    return [binary, "train", "--config", str(work / "run.json"), "--run-dir", str(work / name), "--auto-resume"]
+
+
+def iterations_done(run):
+    path = run / "metrics.jsonl"
+    return path.read_text(errors="replace").count('"event":"iteration"') if path.exists() else 0
+
+
+def being_written(run):
+    folder = run / "checkpoints"
+    return folder.is_dir() and any(".tmp-" in entry.name for entry in folder.iterdir())
+
+
+def kill_once(arguments, run, rng, writing, startup, iteration, log):
+    """Starts the run and kills it. Returns what was hit, or None where the run ended (or failed) first."""
+    with open(log, "ab") as out:
+        child = subprocess.Popen(arguments, stdout=out, stderr=out)
+        # Anything from its first instruction on may be hit.
+        deadline = time.monotonic() + (120 if writing else rng.uniform(0, startup + 3 * iteration))
+        while time.monotonic() < deadline and child.poll() is None:
+            if writing and being_written(run):
+                time.sleep(rng.uniform(0, iteration))
+                break
+            time.sleep(0.0005)
+        if child.poll() is not None:
+            return None, child.returncode
+        inside = being_written(run)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    if inside and being_written(run):
+        return "writing", None
+    return ("running" if (run / "config.json").exists() else "starting"), None
+
+
+def comparable(row):
+    return {key: value for key, value in row.items() if not key.startswith(UNCOMPARED)}
+
+
+def compare_lines(name, expected, actual, differences):
+    want, got = ([comparable(json.loads(line)) for line in path.read_text().splitlines()] for path in (expected, actual))
+    if len(want) != len(got):
+        differences.append(f"{name}: {len(got)} lines instead of {len(want)}")
+    for number, (a, b) in enumerate(zip(want, got), 1):
+        if a != b or list(a) != list(b):
+            keys = sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
+            differences.append(f"{name} line {number}: differs in {', '.join(keys[:5])}")
+            return
+    print(f"  {name}: {len(got)} lines")
+
+
+def compare(left_alone, killed):
+    differences = []
+    for name in ("metrics.jsonl", "rollouts.jsonl"):
+        compare_lines(name, left_alone / name, killed / name, differences)
+    # State as well as weights: what a further resume would start from. state.json holds clock times.
+    folders = [(run / "checkpoints/latest").resolve() for run in (left_alone, killed)]
+    names = [sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) for folder in folders]
+    if names[0] != names[1]:
+        differences.append(f"files of the last checkpoint: {sorted(set(names[0]) ^ set(names[1]))}")
+    tensors = [name for name in names[0] if name.endswith(".safetensors")]
+    for name in tensors:
+        digests = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for folder in folders if (folder / name).exists()]
+        if len(set(digests)) != 1 or len(digests) != 2:
+            differences.append(f"{name} of the last checkpoint differs")
+    print(f"  {len(tensors)} safetensors files of the last checkpoint (weights, masters, optimizers)")
+    for kind in ("latest", "best"):
+        steps = [(run / "checkpoints" / kind).resolve().name for run in (left_alone, killed)]
+        if steps[0] != steps[1]:
+            differences.append(f"checkpoints/{kind} is {steps[1]} instead of {steps[0]}")
+    leftovers = [entry.name for entry in (killed / "checkpoints").iterdir() if not entry.name.startswith("step_")
+                 and entry.name not in ("latest", "best")]
+    if leftovers:
+        differences.append(f"left behind in checkpoints/: {', '.join(leftovers)}")
+    return differences
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="kill_test.sh")
+    parser.add_argument("--binary", default=str(ROOT / "build/release/bin/pan-ppo"))
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep")
+    options = parser.parse_args()
+    if not pathlib.Path(options.binary).is_file():
+        parser.error(f"{options.binary} does not exist; build it (scripts/build.sh) or give --binary")
+    if options.keep and pathlib.Path(options.keep).exists():
+        parser.error(f"{options.keep} exists already")
+    rng = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as temporary:
+        work = pathlib.Path(options.keep or temporary).resolve()
+        work.mkdir(parents=True, exist_ok=True)
+        return kill_and_compare(str(pathlib.Path(options.binary).resolve()), options.kills, rng, work)
+
+
+def kill_and_compare(binary, kills, rng, work):
+    # Between two kills the run advances by three iterations at most, and by less than two on average.
+    RUN["train"]["iterations"] = max(4, 2 * kills)
+    RUN["model"]["path"] = str(make_model(binary, work))
+    (work / "run.json").write_text(json.dumps(RUN, indent=1))
+    print(f"left alone: {RUN['train']['iterations']} iterations", flush=True)
+    begin = time.monotonic()
+    child = subprocess.Popen(command(binary, work, "left_alone"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while iterations_done(work / "left_alone") == 0 and child.poll() is None:
+        time.sleep(0.01)
+    startup = time.monotonic() - begin
+    errors = child.communicate()[1].decode()
+    if child.returncode != 0:
+        print(f"verdict: the run that was left alone failed with exit code {child.returncode}\n{errors}")
+        return 1
+    iteration = (time.monotonic() - begin - startup) / (RUN["train"]["iterations"] - 1)
+    print(f"  start and first iteration {startup:.2f} s, then {iteration:.2f} s each", flush=True)
+
+    run, log = work / "killed", work / "killed.log"
+    arguments = command(binary, work, "killed")
+    counts = {}
+    for number in range(kills):
+        hit, code = kill_once(arguments, run, rng, number % 3 == 2, startup, iteration, log)
+        if hit is None:
+            what = "ended before it could be killed" if code == 0 else f"failed with exit code {code} after a kill"
+            print(f"verdict: the run {what} ({number} kills)\n" + "".join(log.read_text().splitlines(True)[-5:]))
+            return 1
+        counts[hit] = counts.get(hit, 0) + 1
+        print(f"kill {number + 1:2d}: {hit}, {iterations_done(run)} iterations in the log", flush=True)
+    last = subprocess.run(arguments, capture_output=True, text=True)
+    if last.returncode != 0:
+        print(f"verdict: the last resume failed with exit code {last.returncode}\n{last.stderr}")
+        return 1
+    print("comparing")
+    differences = compare(work / "left_alone", run)
+    hits = ", ".join(f"{count} while {hit}" if hit != "writing" else f"{count} while writing a checkpoint"
+                     for hit, count in sorted(counts.items()))
+    if differences:
+        print("\n".join("  DIFFERENT " + line for line in differences))
+        print(f"verdict: {len(differences)} differences after {kills} kills ({hits})")
+        return 1
+    print(f"verdict: the same bit for bit after {kills} kills ({hits})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
