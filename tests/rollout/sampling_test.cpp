@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -188,6 +189,23 @@ TEST(SampleLoops, ExponentialsAreAccurateOverTheirRange) {
     const double exact = x[i] < -87 ? 0 : std::exp(static_cast<double>(x[i]));
     EXPECT_NEAR(w[i], exact, 3e-7 * exact) << x[i];
   }
+}
+
+TEST(SampleLoops, AreEqualBitForBitOnEveryInstructionSet) {
+  // Run under each PAN_ISA (CMakeLists.txt); the constant came from the plain code.
+  constexpr int64_t n = 5003;
+  std::vector<float> x, w(n);
+  for (int64_t i = 0; i < n; ++i) x.push_back(static_cast<float>(i * 7919 % 4001 - 4000) / 96.0f);
+  std::vector<double> blocks(static_cast<size_t>(num_sample_blocks(n)));
+  const RowSums sums = exp_row(x.data(), n, row_max(x.data(), n).max, 0.75f, w.data(), blocks.data());
+  uint64_t hash = 1469598103934665603ull;  // FNV-1a over the bits of all results
+  const auto add = [&](uint64_t bits) { hash = (hash ^ bits) * 1099511628211ull; };
+  for (float f : w) add(std::bit_cast<uint32_t>(f));
+  for (double d : blocks) add(std::bit_cast<uint64_t>(d));
+  add(std::bit_cast<uint64_t>(sums.total));
+  add(std::bit_cast<uint64_t>(sums.spread));
+  add(std::bit_cast<uint64_t>(sum_blocks(w.data(), n, blocks.data())));
+  EXPECT_EQ(hash, 828107760339344024ull);
 }
 
 }  // namespace
