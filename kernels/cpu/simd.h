@@ -34,6 +34,8 @@ constexpr int kPanel = 2 * kLanes;  // lanes of a panel: two vectors side by sid
 
 typedef float Vec __attribute__((vector_size(kLanes * sizeof(float))));
 typedef int32_t VecInt __attribute__((vector_size(kLanes * sizeof(float))));
+typedef uint32_t VecBits
+    __attribute__((vector_size(kLanes * sizeof(float))));  // wraps around where int may not
 typedef float VecUnaligned __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
 
 PAN_INLINE Vec load(const float* p) { return *reinterpret_cast<const VecUnaligned*>(p); }
@@ -85,9 +87,9 @@ PAN_INLINE Vec round_near(Vec x) {
   return (x + magic) - magic;
 }
 PAN_INLINE Vec scale_exp2(Vec y, Vec n, Vec x) {
-  const VecInt bits = reinterpret_cast<VecInt>(n + splat(12582912.0f)) << 23;
+  const VecBits bits = reinterpret_cast<VecBits>(n + splat(12582912.0f)) << 23;
   const VecInt keep = ~(x <= splat(-126.0f));
-  return reinterpret_cast<Vec>((reinterpret_cast<VecInt>(y) + bits) & keep);
+  return reinterpret_cast<Vec>((reinterpret_cast<VecBits>(y) + bits) & reinterpret_cast<VecBits>(keep));
 }
 #endif
 
@@ -109,10 +111,9 @@ PAN_INLINE Vec exp2_nonpositive(Vec x) {
 // ln x for normal x > 0 (NaN for NaN), relative error about 1e-7. Mantissa in [sqrt(1/2), sqrt(2)), ln(1+f) =
 // f - f^2/2 + f^3 P(f).
 PAN_INLINE Vec log_positive(Vec x) {
-  const VecInt bits = reinterpret_cast<VecInt>(x);
-  const VecInt shifted = bits - 0x3f3504f3;  // sqrt(1/2)
-  const VecInt exponent = shifted >> 23;
-  const Vec f = reinterpret_cast<Vec>((shifted & 0x007fffff) + 0x3f3504f3) - splat(1.0f);
+  const VecBits shifted = reinterpret_cast<VecBits>(x) - 0x3f3504f3u;  // sqrt(1/2)
+  const VecInt exponent = reinterpret_cast<VecInt>(shifted) >> 23;
+  const Vec f = reinterpret_cast<Vec>((shifted & 0x007fffffu) + 0x3f3504f3u) - splat(1.0f);
   const Vec e = __builtin_convertvector(exponent, Vec);
   Vec p = splat(0.0680091232f);
   p = fma(p, f, splat(-0.117266051f));
