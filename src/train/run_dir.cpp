@@ -24,6 +24,18 @@ constexpr char kReadme[] = R"(# A pan-ppo run
 Go on with it: `pan-ppo resume THIS_FOLDER`. Evaluate it: `pan-ppo eval --model THIS_FOLDER --output DIR`.
 )";
 
+// Nothing but what create() itself writes before config.json: a kill in there must not stop the next start.
+bool holds_nothing(const std::string& path) {
+  if (!core::is_folder(path) || core::exists(path + "/config.json")) return false;
+  for (const std::string& name : core::list_folder(path)) {
+    const bool ours = name == ".lock" || name == "README.md" || name == "README.md.tmp" ||
+                      name == "config.json.tmp" ||
+                      (name == "checkpoints" && core::list_folder(path + "/" + name).empty());
+    if (!ours) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 RunDir::RunDir(std::string path) : path_(std::move(path)) {
@@ -42,8 +54,8 @@ bool RunDir::is_run(const std::string& path) {
 
 RunDir RunDir::create(const std::string& path, const core::Json& config) {
   RunDir dir(path);
-  PAN_CHECK(!core::exists(dir.path_) || (core::is_folder(dir.path_) && core::list_folder(dir.path_).empty()),
-            kConfig, is_run(dir.path_) ? "the run folder holds a run already" : "the run folder is not empty")
+  PAN_CHECK(!core::exists(dir.path_) || holds_nothing(dir.path_), kConfig,
+            is_run(dir.path_) ? "the run folder holds a run already" : "the run folder is not empty")
       .where(dir.path_)
       .remedy("Choose another --run-dir, or go on with that run: pan-ppo resume " + dir.path_ +
               " (train --auto-resume does whichever fits)");
