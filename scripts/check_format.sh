@@ -2,6 +2,7 @@
 # Checks that C++ and CUDA sources are formatted (--fix formats them). The style is that of clang-format 14.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 step="checking the format"
+mkdir -p build
 program=$(command -v clang-format-14 || command -v clang-format || true)
 if [ -z "$program" ] || ! "$program" --version | grep -q 'version 14\.'; then
   [ -x .deps/venv/bin/clang-format ] || { [ -x .deps/venv/bin/python ] || python3 -m venv .deps/venv
