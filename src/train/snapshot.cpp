@@ -96,6 +96,13 @@ Resumed resume_session(const RunDir& dir, const config::RunConfig& config, bool 
   const std::optional<checkpoint::Checkpoint> found =
       checkpoint::find_latest(dir.checkpoints(), checkpoint::Verify::kChecksums);
   if (!found) {
+    // A kill leaves no step folder that is not whole: these were damaged, and a fresh start would overwrite
+    // the run.
+    PAN_CHECK(checkpoint::list_checkpoints(dir.checkpoints()).empty(), kData,
+              "every checkpoint of the run is damaged")
+        .where(dir.checkpoints())
+        .expected("one complete checkpoint (the warnings above say what is wrong)")
+        .remedy("Restore one of them from a copy, or train a new run in another folder");
     core::log_info("no complete checkpoint in " + dir.checkpoints() + ": the run starts at its beginning");
     resumed.session = open_session(config);
     return resumed;
