@@ -1,0 +1,289 @@
+// The program as a person meets it: bad input gives one error line and its exit code, and the commands agree
+// with themselves.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "config/load.h"
+#include "core/json.h"
+#include "sft/sft_trainer.h"
+#include "support/support.h"
+#include "train/tiny_run.h"
+
+namespace pan::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using Words = std::vector<std::string>;
+
+struct Result {
+  int code = -1;  // -1 = killed by a signal
+  std::string out, err;
+};
+
+std::string quoted(const std::string& word) {
+  std::string text = "'";
+  for (char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return text + "'";
+}
+
+class Cli : public ::testing::Test {
+ protected:
+  Cli() { make_tiny_model(model(), 7); }
+
+  std::string model() const { return folder_ / "model"; }
+  std::string path(const std::string& name) const { return folder_ / name; }
+
+  Result pan(const Words& words) const {
+    std::string line = quoted(PAN_BINARY);
+    for (const std::string& word : words) line += " " + quoted(word);
+    line += " > " + quoted(path("stdout")) + " 2> " + quoted(path("stderr"));
+    const int status = std::system(line.c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_text(path("stdout")),
+            read_text(path("stderr"))};
+  }
+
+  std::string write_config() const {
+    core::Json json = config::resolved(tiny_config(model(), {"train.iterations=1", "eval.every=0"}));
+    write_text(path("run.json"), json.dump(2));
+    return path("run.json");
+  }
+  Result train(const Words& more) const {
+    Words words = {"train", "--config", write_config(), "--run-dir", path("run")};
+    words.insert(words.end(), more.begin(), more.end());
+    return pan(words);
+  }
+
+  TempFolder folder_;
+};
+
+// One error line, at the end, that holds every part.
+void expect_error(const Result& r, int code, const Words& parts) {
+  EXPECT_EQ(r.code, code) << r.err;
+  std::istringstream lines(r.err);
+  std::string line, last, error;
+  int errors = 0;
+  while (std::getline(lines, line)) {
+    last = line;
+    if (line.rfind("error: ", 0) == 0) ++errors, error = line;
+  }
+  EXPECT_EQ(errors, 1) << r.err;
+  EXPECT_EQ(last, error) << "the error is not the last line: " << r.err;
+  for (const std::string& part : parts)
+    EXPECT_NE(error.find(part), std::string::npos) << part << " in " << error;
+}
+
+void replace_in(const std::string& file, const std::string& from, const std::string& to) {
+  std::string text = read_text(file);
+  const size_t at = text.find(from);
+  ASSERT_NE(at, std::string::npos) << from;
+  write_text(file, text.replace(at, from.size(), to));
+}
+
+TEST_F(Cli, NamesTruncatedWeights) {
+  fs::resize_file(model() + "/model.safetensors", fs::file_size(model() + "/model.safetensors") - 1000);
+  expect_error(train({}), 3,
+               {"model.safetensors", "ends before", "expected", "got", "fetch or write it again"});
+}
+
+TEST_F(Cli, NamesAnOversizedHeader) {
+  std::string bytes = read_text(model() + "/model.safetensors");
+  bytes.replace(0, 8, std::string(7, '\xff') + '\x7f');
+  write_text(model() + "/model.safetensors", bytes);
+  expect_error(train({}), 3,
+               {"model.safetensors", "header's length", "expected at most", "got 9223372036854775807"});
+}
+
+TEST_F(Cli, NamesAMissingShard) {
+  fs::remove(model() + "/model.safetensors");
+  write_text(
+      model() + "/model.safetensors.index.json",
+      R"({"metadata": {}, "weight_map": {"model.embed_tokens.weight": "model-00001-of-00002.safetensors"}})");
+  expect_error(train({}), 3,
+               {"a shard is missing", "model-00001-of-00002.safetensors", "Fetch the model again"});
+}
+
+TEST_F(Cli, NamesNanWeights) {
+  std::string bytes = read_text(model() + "/model.safetensors");
+  bytes.replace(bytes.size() - 4, 4, std::string("\x00\x00\xc0\x7f", 4));
+  write_text(model() + "/model.safetensors", bytes);
+  expect_error(train({}), 3, {"model.safetensors", "finite"});
+}
+
+TEST_F(Cli, NamesATokenizerOfAnotherModel) {
+  replace_in(model() + "/config.json", "\"vocab_size\": ", "\"vocab_size\": 1");
+  EXPECT_EQ(train({}).code, 3);  // more embeddings than the weights hold
+  fs::remove_all(path("run"));
+  replace_in(model() + "/config.json", "\"vocab_size\": 1", "\"vocab_size\": 1, \"was\": ");
+  expect_error(train({}), 3, {"tokenizer has more tokens", "vocab_size = 1", "take both from one folder"});
+}
+
+TEST_F(Cli, NamesACorruptTokenizer) {
+  fs::resize_file(model() + "/tokenizer.model", 2000);
+  expect_error(train({}), 3, {"tokenizer.model", "damaged", "at byte", "Copy or download"});
+}
+
+TEST_F(Cli, NamesAnEmptyDataSet) {
+  write_text(path("empty.jsonl"), "");
+  core::Json json = config::resolved(tiny_config(model(), {"eval.every=0"}));
+  json["task"] = {{"name", "jsonl"}, {"train_path", path("empty.jsonl")}, {"eval_path", path("empty.jsonl")}};
+  write_text(path("jsonl.json"), json.dump());
+  expect_error(pan({"train", "--config", path("jsonl.json"), "--run-dir", path("run")}), 3, {"empty.jsonl"});
+}
+
+TEST_F(Cli, NamesAPromptOverTheLimit) {
+  expect_error(
+      train({"--set", "train.max_prompt_tokens=10"}), 3,
+      {"a prompt is too long", "logic_grid-train", "max_prompt_tokens = 10", "got", "overlong_prompts"});
+}
+
+TEST_F(Cli, NamesAFolderThatCannotBeWritten) {
+  expect_error(pan({"train", "--config", write_config(), "--run-dir", "/proc/no/run"}), 4,
+               {"/proc/no/run", "cannot be made"});
+}
+
+TEST_F(Cli, LeavesAForeignFolderAlone) {
+  fs::create_directories(path("run"));
+  write_text(path("run/notes"), "mine");
+  expect_error(train({}), 2, {"not empty", path("run"), "--run-dir"});
+  EXPECT_EQ(read_text(path("run/notes")), "mine");
+  expect_error(pan({"resume", path("run")}), 3, {"not a run folder", "config.json"});
+}
+
+TEST_F(Cli, StartsWhereAKillLeftNothingButAnEmptyFolder) {
+  fs::create_directories(path("run/checkpoints"));
+  write_text(path("run/.lock"), "");
+  write_text(path("run/README.md"), "");
+  EXPECT_EQ(train({"--auto-resume"}).code, 0);
+}
+
+TEST_F(Cli, AsksBeforeItChangesARun) {
+  ASSERT_EQ(train({}).code, 0);
+  const std::string metrics = read_text(path("run/metrics.jsonl"));
+  expect_error(train({}), 2, {"holds a run already", path("run"), "pan-ppo resume"});
+  expect_error(pan({"resume", path("run"), "--set", "ppo.clip_low=0.1"}), 2,
+               {"/ppo/clip_low", "0.2 -> 0.1", "--allow-change"});
+  // A checkpoint that was tampered with is not resumed, and not overwritten by a fresh start either.
+  replace_in(path("run/checkpoints/latest/policy/config.json"), "\"hidden_size\": ", "\"hidden_size\": 1");
+  expect_error(pan({"resume", path("run"), "--set", "train.iterations=2"}), 3,
+               {"every checkpoint", path("run/checkpoints"), "expected", "Restore"});
+  EXPECT_EQ(read_text(path("run/metrics.jsonl")), metrics);
+}
+
+TEST_F(Cli, NamesBadSettings) {
+  auto dry = [&](const Words& set) {
+    Words words = {"--dry-run=config"};
+    for (const std::string& s : set) words.insert(words.end(), {"--set", s});
+    return train(words);
+  };
+  expect_error(dry({"ppo.minibtch_size=4"}), 2, {"no such setting", "/ppo/minibtch_size", "minibatch_size"});
+  expect_error(dry({"ppo"}), 2, {"--set ppo", "expected"});
+  expect_error(dry({"ppo.clip_low=abc"}), 2, {"--set", "/ppo/clip_low", "expected a number", "got \"abc\""});
+  expect_error(dry({"train.iterations=-1"}), 2, {"/train/iterations", "expected >= 0", "got -1"});
+  expect_error(dry({"ppo.minibatch_size=3"}), 2,
+               {"do not divide", "/ppo/minibatch_size", "divisor of 8", "got 3"});
+  expect_error(dry({"rollout.temperature=0"}), 2, {"/rollout/temperature", "expected > 0", "got 0"});
+  expect_error(dry({"eval.samples=4"}), 2, {"/eval/samples", "eval.temperature > 0", "got 4"});
+  write_text(path("typo.json"), "{\n  \"seed\": 1,\n  \"ppo\": {\n    \"minibtch_size\": 4\n  }\n}\n");
+  expect_error(pan({"train", "--config", path("typo.json"), "--dry-run=config"}), 2,
+               {"typo.json", "line 4", "minibatch_size"});
+}
+
+TEST_F(Cli, ShippedConfigurationsAreGood) {
+  int files = 0;
+  for (const auto& entry : fs::directory_iterator(source_path("configs"))) {
+    const std::string file = entry.path().string();
+    ++files;
+    if (file.find("_sft.json") != std::string::npos) {
+      EXPECT_NO_THROW(sft::load_sft(file, {})) << file;
+    } else {
+      const Result r = pan({"train", "--config", file, "--dry-run=config"});
+      EXPECT_EQ(r.code, 0) << file << r.err;
+    }
+  }
+  EXPECT_GE(files, 3);
+}
+
+TEST_F(Cli, ExplainsAndPrintsTheConfiguration) {
+  const std::string explained = pan({"config", "explain"}).out;
+  const core::Json json = config::resolved(config::RunConfig{});
+  for (const auto& [key, value] : json.items())
+    EXPECT_NE(explained.find("/" + key), std::string::npos) << key;
+  const Result once = pan({"config", "print", "--config", write_config()});
+  ASSERT_EQ(once.code, 0) << once.err;
+  write_text(path("again.json"), once.out);
+  EXPECT_EQ(pan({"config", "print", "--config", path("again.json")}).out, once.out);
+}
+
+TEST_F(Cli, EveryCommandHasHelp) {
+  for (const char* command :
+       {"train", "resume", "sft", "eval", "generate", "score", "tokenize", "tasks", "config"}) {
+    const Result r = pan({command, "--help"});
+    EXPECT_EQ(r.code, 0) << command;
+    EXPECT_NE(r.out.find("Exit codes"), std::string::npos) << command;
+  }
+}
+
+TEST_F(Cli, ScoreAgreesWithItself) {
+  write_text(path("in.jsonl"),
+             "{\"prompt\":\"2 houses\\n\",\"response\":\"one is here\\nthen 2 is there\\nso 3\\nend\\n\"}\n"
+             "{\"token_ids\":[1,5,9,20,33,47,60,61,62,63,64,65],\"prompt_length\":4}\n");
+  Words words = {"score", "--model", model(), "--input", path("in.jsonl"), "--output", path("a.jsonl")};
+  ASSERT_EQ(pan(words).code, 0);
+  words.back() = path("b.jsonl");
+  words.insert(words.end(), {"--head-groups", path("a.jsonl.head_groups.json"), "--micro-batch-tokens", "1"});
+  const Result second = pan(words);
+  ASSERT_EQ(second.code, 0) << second.err;
+  std::istringstream a(read_text(path("a.jsonl"))), b(read_text(path("b.jsonl")));
+  std::string x, y;
+  int rows = 0;
+  while (std::getline(a, x) && std::getline(b, y)) {
+    const core::Json p = core::Json::parse(x), q = core::Json::parse(y);
+    ++rows;
+    ASSERT_EQ(p["logprobs"].size(), q["logprobs"].size());
+    EXPECT_EQ(p["token_entropy"].size(), p["logprobs"].size());
+    if (rows == 2) {
+      EXPECT_EQ(p["logprobs"].size(), 11u);
+    }
+    for (size_t i = 0; i < p["logprobs"].size(); ++i) {
+      EXPECT_NEAR(p["logprobs"][i].get<double>(), q["logprobs"][i].get<double>(), 1e-5);
+      EXPECT_NEAR(p["token_entropy"][i].get<double>(), q["token_entropy"][i].get<double>(), 1e-5);
+    }
+    ASSERT_EQ(p["steps"].size(), q["steps"].size());
+    if (rows == 1) {
+      EXPECT_GE(p["steps"].size(), 1u);
+    }
+    for (size_t i = 0; i < p["steps"].size(); ++i)
+      for (const char* key : {"begin", "end", "anchors"}) EXPECT_EQ(p["steps"][i][key], q["steps"][i][key]);
+  }
+  EXPECT_EQ(rows, 2);
+}
+
+TEST_F(Cli, GenerateRepeatsItself) {
+  const Words words = {"generate",      "--model", model(),  "--prompt", "2 houses",         "--samples", "2",
+                       "--temperature", "1",       "--seed", "7",        "--max-new-tokens", "12"};
+  const Result first = pan(words);
+  ASSERT_EQ(first.code, 0) << first.err;
+  EXPECT_GT(first.out.size(), 20u);
+  EXPECT_EQ(pan(words).out, first.out);
+  Words other = words;
+  other[10] = "8";
+  EXPECT_NE(pan(other).out, first.out);
+}
+
+TEST_F(Cli, EvalWritesARowForEveryAnswer) {
+  const Result r = pan({"eval", "--model", model(), "--config", write_config(), "--output", path("ev"),
+                        "--limit", "3", "--samples", "2", "--temperature", "1"});
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_TRUE(core::Json::parse(read_text(path("ev/results.json"))).contains("metrics"));
+  const std::string samples = read_text(path("ev/samples.jsonl"));
+  EXPECT_EQ(std::count(samples.begin(), samples.end(), '\n'), 6);
+}
+
+}  // namespace
+}  // namespace pan::testing
