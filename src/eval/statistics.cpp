@@ -14,8 +14,9 @@ Bounds wilson(int64_t successes, int64_t n) {
   const double count = static_cast<double>(n), p = static_cast<double>(successes) / count, z2 = z * z;
   const double centre = p + z2 / (2 * count);
   const double half = z * std::sqrt(p * (1 - p) / count + z2 / (4 * count * count));
-  return {std::max(0.0, (centre - half) / (1 + z2 / count)),
-          std::min(1.0, (centre + half) / (1 + z2 / count))};
+  // The bounds of all wrong and all right are exactly 0 and 1; rounding would miss them.
+  return {successes == 0 ? 0.0 : (centre - half) / (1 + z2 / count),
+          successes == n ? 1.0 : (centre + half) / (1 + z2 / count)};
 }
 
 Bounds bootstrap_mean(const std::vector<double>& items, uint64_t seed) {

@@ -108,6 +108,10 @@ class SftTrainer {
     const model::DecoderOptions options{.dtype = train::compute_type(config_.model), .device = device};
     std::optional<checkpoint::Checkpoint> found;
     if (resume) found = checkpoint::find_latest(dir_.checkpoints(), checkpoint::Verify::kChecksums);
+    PAN_CHECK(found || checkpoint::list_checkpoints(dir_.checkpoints()).empty(), kData,
+              "every checkpoint of the run is damaged")
+        .where(dir_.checkpoints())
+        .remedy("Restore one of them from a copy, or train a new run in another folder");
     if (found)
       decoder_ = model::load_decoder(found->file("policy"), options);
     else if (config_.init.hidden_size > 0)
