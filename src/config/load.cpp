@@ -63,15 +63,6 @@ core::Json resolved(const RunConfig& config) {
   return core::print_fields(tree(copy));
 }
 
-std::string fingerprint(const RunConfig& config) {
-  std::vector<std::pair<std::string, std::string>> flat;
-  flatten(resolved(config), "", flat);
-  std::string text;
-  for (const auto& [pointer, value] : flat)
-    if (!is_cosmetic(pointer, config)) text += pointer + "=" + value + "\n";
-  return core::sha256(text).substr(0, 16);
-}
-
 std::vector<std::string> differences(const RunConfig& before, const RunConfig& after) {
   std::vector<std::pair<std::string, std::string>> a, b;
   flatten(resolved(before), "", a);

@@ -26,11 +26,8 @@ Loaded load_run_json(core::Json json, const std::string& source, const std::vect
 // Every key with its present value, in declaration order.
 core::Json resolved(const RunConfig& config);
 
-// Settings that may change between a stop and a resume without changing what is computed (log output,
-// checkpoint cadence, limits) are left out; two runs with equal fingerprints compute the same.
-std::string fingerprint(const RunConfig& config);
-
-// "/ppo/clip_low: 0.2 -> 0.3" for each key that differs and matters.
+// "/ppo/clip_low: 0.2 -> 0.3" for each key that differs and matters: settings that do not change what is
+// computed (log output, checkpoint cadence, limits) are left out.
 std::vector<std::string> differences(const RunConfig& before, const RunConfig& after);
 
 }  // namespace pan::config

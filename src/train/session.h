@@ -40,7 +40,6 @@ struct LoopState {
   int64_t best_iteration = -1;
   int64_t evals_without_best = 0;
   int64_t last_eval_iteration = -1;
-  double train_seconds = 0;  // in all sessions together
 
   core::Json to_json() const;
   static LoopState from_json(const core::Json& json, const std::string& source);
