@@ -17,6 +17,8 @@ at::ScalarType compute_type(const ModelConfig& model) {
   return model.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
 }
 
+void release_free_memory() { malloc_trim(0); }
+
 at::Device prepare_process(const ModelConfig& model, int64_t threads) {
   // Read by the libraries when they start their first parallel region, so they are set before any tensor
   // work.
