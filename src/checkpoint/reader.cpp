@@ -161,6 +161,18 @@ std::optional<Checkpoint> find_latest(const std::string& root, Verify verify) {
   return std::nullopt;
 }
 
+std::optional<Checkpoint> find_to_resume(const std::string& root) {
+  std::optional<Checkpoint> latest = find_latest(root, Verify::kChecksums);
+  if (latest) return latest;
+  const std::vector<Found> found = list_checkpoints(root);
+  PAN_CHECK(found.empty(), kData, "every checkpoint of the run is damaged")
+      .where(root)
+      .expected("one complete checkpoint")
+      .got(steps_text(found))
+      .remedy("Restore one of them from a copy, or train a new run in another folder");
+  return std::nullopt;
+}
+
 Checkpoint open_latest(const std::string& root, Verify verify) {
   std::optional<Checkpoint> latest = find_latest(root, verify);
   PAN_CHECK(latest.has_value(), kData, "there is no complete checkpoint")

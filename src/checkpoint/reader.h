@@ -69,6 +69,11 @@ std::vector<Found> list_checkpoints(const std::string& root);
 std::optional<Checkpoint> find_latest(const std::string& root, Verify verify = Verify::kSizes);
 Checkpoint open_latest(const std::string& root, Verify verify = Verify::kSizes);
 
+// Where a run goes on: the newest complete checkpoint, checksums verified; none in a run that has written
+// none yet. Error: kData where there are checkpoints and every one is damaged: a kill leaves none that is not
+// whole, and a fresh start would overwrite the run.
+std::optional<Checkpoint> find_to_resume(const std::string& root);
+
 // What a person may give for a checkpoint: its folder, a folder of checkpoints, or a run folder (the newest
 // one of its checkpoints/). Errors: kData.
 Checkpoint open_any(const std::string& path, Verify verify = Verify::kSizes);

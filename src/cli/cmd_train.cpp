@@ -57,7 +57,6 @@ int run(const Options& o, bool resume) {
       config::load_run(o.config.empty() ? o.run_dir + "/config.json" : o.config, o.set);
   for (const std::string& note : loaded.notes) core::log_warn(note);
   request.config = loaded.config;
-  core::log_info("run folder " + o.run_dir);
   return finish(train::train(request), o.run_dir);
 }
 

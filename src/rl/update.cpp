@@ -107,7 +107,11 @@ class UpdateRun {
   UpdateResult run() {
     const bool separate = models_.critic != nullptr, shared = !separate && models_.value_head != nullptr;
     const bool warming = (separate || shared) && in_.iteration < config_.critic.warmup_iterations;
-    total_ = in_.plan.num_steps() * ((separate ? 1 : 0) + (separate && warming ? 0 : 1));
+    const int64_t passes = (separate ? 1 : 0) + (separate && warming ? 0 : 1);
+    total_ = in_.plan.num_steps() * passes;
+    for (const EpochPlan& epoch : in_.plan.epochs)
+      for (const Minibatch& minibatch : epoch)
+        total_micro_ += passes * static_cast<int64_t>(minibatch.size());
     if (separate) loop(critic_phase_, [this](const Minibatch& m) { return critic_step(m); });
     if (!stopped() && !warming)
       loop(policy_phase_, [this, shared](const Minibatch& m) { return policy_step(m, shared); });
@@ -127,9 +131,24 @@ class UpdateRun {
       ++phase.epochs;
       for (const Minibatch& minibatch : epoch) {
         if (group_.any(options_.progress && !options_.progress(done_++, total_))) result_.interrupted = true;
-        if (result_.interrupted || !step(minibatch) || result_.bad) return;
+        if (result_.interrupted) return;
+        if (!step(minibatch) || result_.bad) return;
       }
     }
+  }
+
+  // Asked once per minibatch on every rank, however many micro-batches each has.
+  bool agreed_to_stop() {
+    result_.interrupted = result_.interrupted || group_.any(stop_);
+    return result_.interrupted;
+  }
+
+  // Asked before each micro-batch. True: no further one on this rank.
+  bool stop_asked() {
+    const double share =
+        static_cast<double>(done_micro_++) / static_cast<double>(std::max<int64_t>(1, total_micro_));
+    if (options_.should_stop && options_.should_stop(share)) stop_ = true;
+    return stop_;
   }
 
   // Token weights of a minibatch, one tensor per micro-batch, on the device; `tokens` are those of all ranks.
@@ -194,6 +213,7 @@ class UpdateRun {
     const std::vector<at::Tensor> w = weights(minibatch, tokens);
     Tally tally;
     for (size_t k = 0; k < minibatch.size(); ++k) {
+      if (stop_asked()) break;
       if (nothing_to_train(w[k])) continue;
       const PackedRows packed = pack_rows(in_.sequences, minibatch[k], device_);
       at::Tensor hidden;
@@ -206,6 +226,7 @@ class UpdateRun {
       value_term((*models_.value_head)(hidden), minibatch[k], w[k], tally).loss.backward();
       critic_->accumulate();
     }
+    if (agreed_to_stop()) return false;
     Sums sums;
     tally.fetch(sums);
     if (sums.empty()) return true;  // nothing to train on
@@ -259,6 +280,7 @@ class UpdateRun {
     const std::vector<at::Tensor> w = weights(minibatch, tokens);
     Tally tally;
     for (size_t k = 0; k < minibatch.size(); ++k) {
+      if (stop_asked()) break;
       if (nothing_to_train(w[k])) continue;
       const PackedRows packed = pack_rows(in_.sequences, minibatch[k], device_);
       const at::Tensor hidden = response_hidden(*models_.policy, packed);
@@ -271,6 +293,7 @@ class UpdateRun {
       policy_.accumulate();
       if (shared) critic_->accumulate();
     }
+    if (agreed_to_stop()) return false;
     Sums sums;
     tally.fetch(sums);
     if (sums.empty()) return true;
@@ -393,7 +416,9 @@ class UpdateRun {
   at::Device device_;
   at::Tensor importance_;  // [R], undefined where off
   Phase policy_phase_, critic_phase_;
-  int64_t done_ = 0, total_ = 0;
+  int64_t done_ = 0, total_ = 0;              // optimizer steps
+  int64_t done_micro_ = 0, total_micro_ = 0;  // micro-batches
+  bool stop_ = false;                         // should_stop said so, on this rank
   UpdateResult result_;
 };
 

@@ -40,6 +40,9 @@ struct UpdateOptions {
   int64_t max_bad_steps = 5;        // skipped optimizer steps in a row that end the update
   // Called before each optimizer step with (done, total); false interrupts.
   std::function<bool(int64_t done, int64_t total)> progress;
+  // Asked before each micro-batch with the share of the update that is done; true interrupts. For large
+  // models one optimizer step may take minutes.
+  std::function<bool(double share)> should_stop;
 };
 
 struct UpdateResult {

@@ -36,6 +36,8 @@ namespace pan::sft {
 namespace {
 
 constexpr int64_t kVersion = 1;
+// Pairs are read ahead for about this long, so that one that cannot be used is found at the start.
+constexpr double kReadAheadSeconds = 1;
 
 double now_s() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -71,8 +73,18 @@ model::Arch new_arch(const SftConfig& c, const tokenizer::Tokenizer& tokenizer) 
 
 class SftTrainer {
  public:
-  SftTrainer(const SftRequest& request, train::RunDir dir) : config_(request.config), dir_(std::move(dir)) {
-    open(request.resume);
+  // A new run's folder is made last: whatever is wrong with model, tokenizer and data leaves no trace.
+  explicit SftTrainer(const SftRequest& request) : config_(request.config) {
+    if (request.resume)
+      use(train::RunDir::open(request.run_dir));
+    else
+      train::RunDir::check_free(request.run_dir);
+    open();
+    const int64_t left = (config_.sft.steps - step_) * config_.sft.batch_size;
+    prompts_->check(std::min(left, config_.sft.batch_size), left, kReadAheadSeconds);
+    if (!dir_) use(train::RunDir::create(request.run_dir, resolved(config_)));
+    metrics::cut_file(core::disk(), dir_->metrics_path(), log_bytes_);
+    log_ = std::make_unique<metrics::JsonlWriter>(core::disk(), dir_->metrics_path());
   }
 
   SftOutcome run() {
@@ -85,7 +97,10 @@ class SftTrainer {
         outcome.stopped = true;
         break;
       }
-      outcome.final_loss = train_step();
+      if (!train_step(outcome.final_loss)) {
+        outcome.stopped = true;
+        break;
+      }
       ++step_;
       if (step_ % config_.sft.log_every == 0 || step_ == config_.sft.steps)
         report(outcome.final_loss, begin, first);
@@ -99,19 +114,20 @@ class SftTrainer {
   }
 
  private:
-  void open(bool resume) {
-    core::set_log_file(dir_.log_path());
+  void use(train::RunDir dir) {
+    dir_ = std::move(dir);
+    core::set_log_file(dir_->log_path());
+    core::log_info("run folder " + dir_->path());
+  }
+
+  void open() {
     const at::Device device = train::prepare_process(config_.model, config_.threads);
     tokenizer_ = tokenizer::load(config_.model.path);
     chat_ = tokenizer::load_chat_template(config_.model.path, config_.prompt, *tokenizer_);
     task_ = tasks::make(config_.task);
     const model::DecoderOptions options{.dtype = train::compute_type(config_.model), .device = device};
     std::optional<checkpoint::Checkpoint> found;
-    if (resume) found = checkpoint::find_latest(dir_.checkpoints(), checkpoint::Verify::kChecksums);
-    PAN_CHECK(found || checkpoint::list_checkpoints(dir_.checkpoints()).empty(), kData,
-              "every checkpoint of the run is damaged")
-        .where(dir_.checkpoints())
-        .remedy("Restore one of them from a copy, or train a new run in another folder");
+    if (dir_) found = checkpoint::find_to_resume(dir_->checkpoints());
     if (found)
       decoder_ = model::load_decoder(found->file("policy"), options);
     else if (config_.init.hidden_size > 0)
@@ -132,8 +148,6 @@ class SftTrainer {
                              .max_prompt_tokens = config_.sft.max_tokens,
                              .overlong = config_.sft.overlong});
     if (found) restore(*found);
-    metrics::cut_file(core::disk(), dir_.metrics_path(), log_bytes_);
-    log_ = std::make_unique<metrics::JsonlWriter>(core::disk(), dir_.metrics_path());
   }
 
   // Prompt and answer as one sequence; where the answer begins is kept in prompt_length_of_.
@@ -158,8 +172,10 @@ class SftTrainer {
     return batch;
   }
 
-  // Mean loss of the step in nat per answer token.
-  double train_step() {
+  // `loss_of_step`: mean of the step in nat per answer token. False: a stop signal came, and the step is as
+  // if it had not begun (for large models one step may take minutes).
+  bool train_step(double& loss_of_step) {
+    const int64_t position = prompts_->position(), skipped = prompts_->num_skipped();
     const std::vector<rl::TrainSequence> batch = next_batch();
     int64_t total = 0;
     std::vector<int64_t> order(batch.size());
@@ -171,6 +187,12 @@ class SftTrainer {
                      [&](int64_t a, int64_t b) { return batch[a].tokens.size() < batch[b].tokens.size(); });
     double sum = 0;
     for (const rl::MicroBatch& micro : rl::cut_micro_batches(batch, order, config_.sft.micro_batch_tokens)) {
+      if (core::stop_requested()) {
+        optimizer_->zero();
+        prompts_->set_position(position);
+        prompts_->set_num_skipped(skipped);
+        return false;
+      }
       const at::Tensor loss = micro_loss(batch, micro) / static_cast<double>(total);
       sum += loss.item<double>();
       loss.backward();
@@ -186,7 +208,8 @@ class SftTrainer {
               std::to_string(config_.sft.max_bad_steps) + " steps in a row had a non-finite loss or gradient")
         .pointer(finite ? last_.first_bad : "loss")
         .remedy("Lower optimizer.lr; the last checkpoint is untouched");
-    return sum;
+    loss_of_step = sum;
+    return true;
   }
 
   at::Tensor micro_loss(const std::vector<rl::TrainSequence>& batch, const rl::MicroBatch& micro) {
@@ -240,8 +263,8 @@ class SftTrainer {
          .config = config_.eval,
          .default_max_new_tokens = config_.eval_max_new_tokens,
          .seed = static_cast<uint64_t>(config_.seed),
-         .description = core::dump_json({{"run", dir_.path()}, {"step", step_}})});
-    eval::write_evaluation(dir_.eval_folder(step_), e);
+         .description = core::dump_json({{"run", dir_->path()}, {"step", step_}})});
+    eval::write_evaluation(dir_->eval_folder(step_), e);
     for (const std::string& line : eval::evaluation_lines(e)) core::log_info(line);
     core::Json event = {{"event", "evaluation"}, {"step", step_}};
     for (const auto& [key, value] : e.metrics) event["eval/" + key] = value;
@@ -251,7 +274,7 @@ class SftTrainer {
 
   void save() {
     const at::NoGradGuard no_grad;
-    checkpoint::CheckpointWriter w(dir_.checkpoints(), step_);
+    checkpoint::CheckpointWriter w(dir_->checkpoints(), step_);
     const std::string policy = w.make_folder("policy");
     const bool bf16 = config_.model.export_dtype == "bfloat16" ||
                       (config_.model.export_dtype == "auto" && config_.model.dtype == "bfloat16");
@@ -301,7 +324,7 @@ class SftTrainer {
   }
 
   SftConfig config_;
-  train::RunDir dir_;
+  std::optional<train::RunDir> dir_;
   std::shared_ptr<const tokenizer::Tokenizer> tokenizer_;
   std::shared_ptr<const tokenizer::ChatTemplate> chat_;
   std::shared_ptr<const tasks::Task> task_;
@@ -319,9 +342,7 @@ class SftTrainer {
 
 SftOutcome train(const SftRequest& request) {
   core::install_stop_signals();
-  train::RunDir dir = request.resume ? train::RunDir::open(request.run_dir)
-                                     : train::RunDir::create(request.run_dir, resolved(request.config));
-  return SftTrainer(request, std::move(dir)).run();
+  return SftTrainer(request).run();
 }
 
 }  // namespace pan::sft

@@ -5,11 +5,15 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/memory.h"
+#include "model/value_model.h"
+#include "rl/rl_config.h"
 #include "train/memory_plan.h"
 #include "train/session.h"
 
 namespace pan::train {
 namespace {
+
+constexpr double kReadAheadSeconds = 10;
 
 std::string size_text(int64_t bytes) {
   char text[32];
@@ -55,6 +59,15 @@ void add_disk(std::vector<std::string>& lines, const DiskPlan& plan, const std::
       .remedy("Lower checkpoint.keep_last or keep_best, or choose another --run-dir");
 }
 
+// Names, shapes and values of the weights, which only reading them shows. On the CPU: memory of a GPU may be
+// in use.
+void check_weights(const config::RunConfig& c) {
+  const model::DecoderOptions options{.dtype = compute_type(c.model), .device = at::kCPU};
+  model::load_decoder(c.model.path, options);
+  if (rl::needs_critic(c.rl) && c.rl.critic.mode == rl::CriticMode::kSeparate && !c.rl.critic.path.empty())
+    model::load_critic(c.rl.critic.path, options);
+}
+
 }  // namespace
 
 std::vector<std::string> dry_run(const config::RunConfig& config, const std::string& run_dir,
@@ -66,6 +79,9 @@ std::vector<std::string> dry_run(const config::RunConfig& config, const std::str
   }
   auto session = open_session(config, {.load_models = false});
   const model::Arch arch = model::read_arch(config.model.path);
+  const int64_t in_all = config.train.iterations * config.train.prompts_per_iteration;
+  const int64_t read = session->prompts->check(std::min(in_all, config.train.prompts_per_iteration), in_all,
+                                               kReadAheadSeconds);
   const std::vector<Prompt> prompts = session->prompts->next(config.train.prompts_per_iteration);
   int64_t longest = 0;
   for (const Prompt& prompt : prompts)
@@ -78,9 +94,11 @@ std::vector<std::string> dry_run(const config::RunConfig& config, const std::str
   lines.push_back(text);
   lines.push_back("task " + session->task->name() + ": the first iteration's longest prompt has " +
                   std::to_string(longest) + " tokens (limit " +
-                  std::to_string(config.train.max_prompt_tokens) + ")");
+                  std::to_string(config.train.max_prompt_tokens) + "); " + std::to_string(read) +
+                  " prompts were read");
   add_memory(lines, plan_memory(config, arch));
   add_disk(lines, plan_disk(config, arch), run_dir);
+  check_weights(config);
   lines.push_back("everything is valid");
   return lines;
 }

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "core/file.h"
@@ -63,6 +64,19 @@ LogLengths LogLengths::from_json(const core::Json& json, const std::string& sour
     return static_cast<uint64_t>(core::get_required<int64_t>(json, key, source));
   };
   return {get("/metrics"), get("/rollouts"), get("/events")};
+}
+
+LoggedTimes newest_times(const std::string& metrics_path) {
+  LoggedTimes times;
+  if (!core::exists(metrics_path)) return times;
+  const std::string text = core::read_file(metrics_path);
+  auto newest = [&](const std::string& key) {
+    const size_t at = text.rfind("\"" + key + "\":");
+    return at == std::string::npos ? 0.0 : std::strtod(text.c_str() + at + key.size() + 3, nullptr);
+  };
+  times.iteration_s = newest("timing_s/step");
+  times.evaluation_s = newest("timing_s/testing");
+  return times;
 }
 
 RunLogs::RunLogs(const RunDir& dir, bool tensorboard, const LogLengths& lengths)

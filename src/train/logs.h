@@ -21,6 +21,12 @@ struct LogLengths {
   static LogLengths from_json(const core::Json& json, const std::string& source);
 };
 
+// How long the newest iteration and evaluation of a log took; 0 where there is none.
+struct LoggedTimes {
+  double iteration_s = 0, evaluation_s = 0;
+};
+LoggedTimes newest_times(const std::string& metrics_path);
+
 class RunLogs {
  public:
   // Cuts the files back to `lengths` and opens them. Errors: kData when a file is shorter; kIo.

@@ -15,8 +15,8 @@ namespace pan::train {
 // bfloat16 is emulated by the processor.
 at::Device prepare_process(const ModelConfig& model, int64_t threads);
 
-// Gives what is free in the heap back to the system. Between phases: each takes blocks of other sizes, and what the
-// last one left in pieces would else stay with the process and grow for hours.
+// Gives what is free in the heap back to the system. Between phases: each takes blocks of other sizes, and
+// what the last one left in pieces would else stay with the process and grow for hours.
 void release_free_memory();
 
 at::ScalarType compute_type(const ModelConfig& model);

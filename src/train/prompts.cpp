@@ -1,5 +1,7 @@
 #include "train/prompts.h"
 
+#include <algorithm>
+#include <chrono>
 #include <numeric>
 #include <utility>
 
@@ -54,6 +56,21 @@ std::vector<Prompt> PromptSource::next(int64_t n) {
         .remedy("Raise train.max_prompt_tokens");
   }
   return prompts;
+}
+
+int64_t PromptSource::check(int64_t at_least, int64_t at_most, double seconds) {
+  using Clock = std::chrono::steady_clock;
+  const auto end = Clock::now() + std::chrono::duration<double>(seconds);
+  const int64_t position = position_, skipped = num_skipped_;
+  if (size_ > 0) at_most = std::min(at_most, size_);
+  int64_t done = 0;
+  while (done < at_most && (done < at_least || Clock::now() < end)) {
+    next(1);
+    ++done;
+  }
+  set_position(position);
+  set_num_skipped(skipped);
+  return done;
 }
 
 }  // namespace pan::train

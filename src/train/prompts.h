@@ -37,6 +37,10 @@ class PromptSource {
   // that is too long (overlong = error); a whole epoch of prompts that are too long.
   std::vector<Prompt> next(int64_t n);
 
+  // Reads ahead from the position and leaves everything as it was: at least `at_least` prompts, then on for
+  // `seconds`, at most one epoch and at most `at_most`. Returns how many were read. Errors: those of next().
+  int64_t check(int64_t at_least, int64_t at_most, double seconds);
+
   int64_t position() const { return position_; }  // problems drawn so far, skipped ones included
   void set_position(int64_t position) { position_ = position; }
   int64_t num_skipped() const { return num_skipped_; }

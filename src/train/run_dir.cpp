@@ -36,6 +36,15 @@ bool holds_nothing(const std::string& path) {
   return true;
 }
 
+// The first few names in a folder, for messages.
+std::string some_names(const std::string& path) {
+  std::string text;
+  size_t n = 0;
+  const std::vector<std::string> names = core::list_folder(path);
+  for (; n < names.size() && n < 3; ++n) text += (n ? ", " : "") + names[n];
+  return n < names.size() ? text + " and more" : text;
+}
+
 }  // namespace
 
 RunDir::RunDir(std::string path) : path_(std::move(path)) {
@@ -52,15 +61,36 @@ bool RunDir::is_run(const std::string& path) {
   return core::exists(path + "/config.json") && core::is_folder(path + "/checkpoints");
 }
 
-RunDir RunDir::create(const std::string& path, const core::Json& config) {
-  RunDir dir(path);
-  PAN_CHECK(!core::exists(dir.path_) || holds_nothing(dir.path_), kConfig,
-            is_run(dir.path_) ? "the run folder holds a run already" : "the run folder is not empty")
+void RunDir::check_free(const std::string& path) {
+  const RunDir dir(path);
+  PAN_CHECK(!is_run(dir.path_), kConfig, "the run folder holds a run already")
       .where(dir.path_)
+      .expected("a new or an empty folder")
+      .got("a run")
       .remedy("Choose another --run-dir, or go on with that run: pan-ppo resume " + dir.path_ +
-              " (train --auto-resume does whichever fits)");
-  core::disk().make_folders(dir.checkpoints());
+              " (--auto-resume does whichever fits)");
+  PAN_CHECK(!core::exists(dir.path_) || core::is_folder(dir.path_), kConfig, "the run folder is a file")
+      .where(dir.path_)
+      .expected("a new or an empty folder")
+      .got("a file")
+      .remedy("Choose another --run-dir");
+  PAN_CHECK(!core::exists(dir.path_) || holds_nothing(dir.path_), kConfig, "the run folder is not empty")
+      .where(dir.path_)
+      .expected("a new or an empty folder")
+      .got("a folder with " + some_names(dir.path_) + ", which is not a run")
+      .remedy("Choose another --run-dir");
+}
+
+RunDir RunDir::create(const std::string& path, const core::Json& config) {
+  check_free(path);
+  RunDir dir(path);
+  try {
+    core::disk().make_folders(dir.checkpoints());
+  } catch (core::Error& error) {
+    throw error.expected("a place where this user may write").remedy("Choose another --run-dir");
+  }
   dir.lock_ = std::make_unique<core::FolderLock>(dir.path_);
+  check_free(path);  // another process may have been quicker
   core::write_file_atomic(core::disk(), dir.path_ + "/README.md", kReadme);
   dir.write_config(config);
   return dir;

@@ -18,6 +18,8 @@ class RunDir {
   // Makes the folder with config.json and README.md and locks it. Errors: kConfig when it holds a run already
   // (with the commands to resume it or to name another one) or another process uses it; kIo.
   static RunDir create(const std::string& path, const core::Json& config);
+  // What create() refuses, without making anything: asked before models are loaded. Error: kConfig, kIo.
+  static void check_free(const std::string& path);
   // Locks an existing run. Errors: kData when it is not a run folder; kConfig when another process uses it.
   static RunDir open(const std::string& path);
   static bool is_run(const std::string& path);

@@ -129,13 +129,14 @@ std::unique_ptr<Session> open_session(const config::RunConfig& config, const Ope
       config.sequences_per_iteration() / config.rl.ppo.minibatch_size * config.rl.ppo.epochs;
   s.updater = std::make_unique<rl::Updater>(
       s.models(), config.rl,
-      rl::UpdateOptions{.temperature = config.rollout.temperature,
-                        .total_steps = config.train.iterations * steps_per_iteration,
-                        .max_response_tokens = config.rollout.max_new_tokens,
-                        .max_bad_steps = config.train.max_bad_steps,
-                        .progress = [&s](int64_t done, int64_t total) {
-                          return !s.update_progress || s.update_progress(done, total);
-                        }});
+      rl::UpdateOptions{
+          .temperature = config.rollout.temperature,
+          .total_steps = config.train.iterations * steps_per_iteration,
+          .max_response_tokens = config.rollout.max_new_tokens,
+          .max_bad_steps = config.train.max_bad_steps,
+          .progress = [&s](int64_t done,
+                           int64_t total) { return !s.update_progress || s.update_progress(done, total); },
+          .should_stop = [&s](double share) { return s.update_should_stop && s.update_should_stop(share); }});
   return session;
 }
 

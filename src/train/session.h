@@ -59,7 +59,8 @@ struct Session {
   std::unique_ptr<rl::KlCoefficient> kl;
   std::unique_ptr<rl::Updater> updater;
   std::function<bool(int64_t done, int64_t total)>
-      update_progress;  // asked by the updater while it works; may be empty
+      update_progress;                                   // asked by the updater while it works; may be empty
+  std::function<bool(double share)> update_should_stop;  // the same, before each micro-batch
   std::unique_ptr<PromptSource> prompts;
   LoopState state;
 

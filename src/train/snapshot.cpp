@@ -93,16 +93,8 @@ void save_snapshot(Session& s, const RunDir& dir, const LogLengths& lengths, std
 
 Resumed resume_session(const RunDir& dir, const config::RunConfig& config, bool allow_change) {
   Resumed resumed;
-  const std::optional<checkpoint::Checkpoint> found =
-      checkpoint::find_latest(dir.checkpoints(), checkpoint::Verify::kChecksums);
+  const std::optional<checkpoint::Checkpoint> found = checkpoint::find_to_resume(dir.checkpoints());
   if (!found) {
-    // A kill leaves no step folder that is not whole: these were damaged, and a fresh start would overwrite
-    // the run.
-    PAN_CHECK(checkpoint::list_checkpoints(dir.checkpoints()).empty(), kData,
-              "every checkpoint of the run is damaged")
-        .where(dir.checkpoints())
-        .expected("one complete checkpoint (the warnings above say what is wrong)")
-        .remedy("Restore one of them from a copy, or train a new run in another folder");
     core::log_info("no complete checkpoint in " + dir.checkpoints() + ": the run starts at its beginning");
     resumed.session = open_session(config);
     return resumed;

@@ -214,8 +214,9 @@ bool run_update(Session& s, Iteration& it, const StageHooks& hooks) {
   const Stopwatch watch;
   s.update_progress = [&](int64_t done, int64_t total) {
     if (hooks.progress) hooks.progress("updating", static_cast<double>(done), static_cast<double>(total));
-    return !(hooks.should_stop && hooks.should_stop());
+    return true;
   };
+  s.update_should_stop = hooks.should_drop_update;
   const rl::UpdateResult result = s.updater->update({.sequences = it.sequences,
                                                      .scored = it.scored,
                                                      .advantages = it.advantages,
@@ -223,6 +224,7 @@ bool run_update(Session& s, Iteration& it, const StageHooks& hooks) {
                                                      .iteration = it.index,
                                                      .kl_coefficient = s.kl->value()});
   s.update_progress = nullptr;
+  s.update_should_stop = nullptr;
   if (result.interrupted) return false;
   PAN_CHECK(!result.bad, kGuard,
             std::to_string(s.config.train.max_bad_steps) +

@@ -15,6 +15,8 @@ struct StageHooks {
   // Progress of the phase that runs: name, done, total.
   std::function<void(const std::string& phase, double done, double total)> progress;
   std::function<bool()> should_stop;
+  // Asked in the update before each micro-batch, with the share of it that is done.
+  std::function<bool(double share)> should_drop_update = {};
 };
 
 void run_rollout(Session& session, Iteration& iteration, const StageHooks& hooks);

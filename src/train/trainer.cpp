@@ -17,6 +17,7 @@
 #include "rollout/record.h"
 #include "train/iteration_metrics.h"
 #include "train/logs.h"
+#include "train/process.h"
 #include "train/run_dir.h"
 #include "train/session.h"
 #include "train/snapshot.h"
@@ -29,16 +30,60 @@ double now_s() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// An update that needs less than this after a stop signal is finished, else dropped.
+// An update that needs less than this after a stop signal is finished, else dropped: with what follows it
+// (the checkpoint) a run ends within 30 s of the signal.
 constexpr double kGraceSeconds = 20;
+
+// Prompts are read ahead for about this long, so that one that cannot be used is found at the start.
+constexpr double kReadAheadSeconds = 1;
+
+struct Opened {
+  RunDir dir;
+  std::unique_ptr<Session> session;
+  LogLengths log_lengths = {};
+  bool found = false;  // a checkpoint
+};
+
+void check_prompts(Session& s) {
+  const TrainConfig& c = s.config.train;
+  const int64_t left = (c.iterations - s.state.iteration) * c.prompts_per_iteration;
+  s.prompts->check(std::min(left, c.prompts_per_iteration), left, kReadAheadSeconds);
+}
+
+// A new run's folder is made last: whatever is wrong with model, tokenizer and data leaves no trace.
+Opened open_run(const TrainRequest& request) {
+  if (!request.resume) {
+    RunDir::check_free(request.run_dir);
+    std::unique_ptr<Session> session = open_session(request.config);
+    check_prompts(*session);
+    RunDir dir = RunDir::create(request.run_dir, config::resolved(request.config));
+    core::set_log_file(dir.log_path());
+    core::log_info("run folder " + dir.path());
+    return {.dir = std::move(dir), .session = std::move(session)};
+  }
+  RunDir dir = RunDir::open(request.run_dir);
+  core::set_log_file(dir.log_path());
+  core::log_info("run folder " + dir.path());
+  Resumed resumed = resume_session(dir, request.config, request.allow_change);
+  check_prompts(*resumed.session);
+  return {.dir = std::move(dir),
+          .session = std::move(resumed.session),
+          .log_lengths = resumed.log_lengths,
+          .found = resumed.found};
+}
 
 class Trainer {
  public:
-  Trainer(const TrainRequest& request, RunDir dir)
-      : request_(request), dir_(std::move(dir)), start_(now_s()) {}
+  Trainer(const TrainRequest& request, Opened opened, double start)
+      : request_(request), dir_(std::move(opened.dir)), start_(start), s_(std::move(opened.session)) {
+    last_saved_ = opened.found ? s_->state.iteration : -1;
+    logs_ = std::make_unique<RunLogs>(dir_, config().train.tensorboard, opened.log_lengths);
+    const LoggedTimes times = newest_times(dir_.metrics_path());
+    longest_iteration_s_ = times.iteration_s;
+    longest_eval_s_ = times.evaluation_s;
+  }
 
   TrainOutcome run() {
-    open();
     TrainOutcome outcome;
     if (eval_due()) evaluate();
     while (s_->state.iteration < config().train.iterations) {
@@ -68,19 +113,6 @@ class Trainer {
  private:
   const config::RunConfig& config() const { return s_->config; }
 
-  void open() {
-    core::set_log_file(dir_.log_path());
-    if (request_.resume) {
-      Resumed resumed = resume_session(dir_, request_.config, request_.allow_change);
-      s_ = std::move(resumed.session);
-      last_saved_ = resumed.found ? s_->state.iteration : -1;
-      logs_ = std::make_unique<RunLogs>(dir_, config().train.tensorboard, resumed.log_lengths);
-    } else {
-      s_ = open_session(request_.config);
-      logs_ = std::make_unique<RunLogs>(dir_, config().train.tensorboard, LogLengths{});
-    }
-  }
-
   StageHooks hooks() {
     StageHooks h;
     h.should_stop = [] { return core::stop_requested(); };
@@ -108,6 +140,7 @@ class Trainer {
     const double begin = now_s();
     try {
       run_rollout(*s_, it, hooks());
+      release_free_memory();
       run_scoring(*s_, it, hooks());
     } catch (const core::Error& error) {
       hide_progress();
@@ -119,8 +152,10 @@ class Trainer {
     }
     run_rhythm(*s_, it);
     run_advantages(*s_, it);
+    release_free_memory();
     weights_are_dirty_ = true;
     const bool finished = run_update(*s_, it, update_hooks());
+    release_free_memory();
     hide_progress();
     if (!finished) {
       core::log_info("stopped in the update of iteration " + std::to_string(it.index + 1) +
@@ -136,16 +171,10 @@ class Trainer {
 
   StageHooks update_hooks() {
     StageHooks h = hooks();
-    h.should_stop = [this, begin = now_s()] {
+    h.should_drop_update = [begin = now_s()](double share) {
       if (!core::stop_requested()) return false;
-      const double share = std::max(update_share_, 1e-6);
-      return (now_s() - begin) * (1 - share) / share > kGraceSeconds;
+      return (now_s() - begin) * (1 - share) > kGraceSeconds * share;
     };
-    h.progress = [this](const std::string& phase, double done, double total) {
-      update_share_ = total > 0 ? done / total : 0;
-      show_progress(phase, done, total);
-    };
-    update_share_ = 0;
     return h;
   }
 
@@ -283,7 +312,6 @@ class Trainer {
   std::string bar_phase_;
   int64_t last_saved_ = -1;
   bool weights_are_dirty_ = false;
-  double update_share_ = 0;
   double longest_iteration_s_ = 0, longest_save_s_ = 0, longest_eval_s_ = 0, mean_iteration_s_ = 0;
   std::pair<int64_t, double> last_metric_ = {-1, 0};
 };
@@ -292,9 +320,8 @@ class Trainer {
 
 TrainOutcome train(const TrainRequest& request) {
   core::install_stop_signals();
-  RunDir dir = request.resume ? RunDir::open(request.run_dir)
-                              : RunDir::create(request.run_dir, config::resolved(request.config));
-  return Trainer(request, std::move(dir)).run();
+  const double start = now_s();
+  return Trainer(request, open_run(request), start).run();
 }
 
 }  // namespace pan::train
