@@ -35,6 +35,18 @@ target_include_directories(pan_torch SYSTEM INTERFACE
 target_link_libraries(pan_torch INTERFACE pan_torch_cpu pan_torch_c10)
 target_link_options(pan_torch INTERFACE -Wl,-rpath-link,${LIBTORCH_LIB_DIR} -Wl,--allow-shlib-undefined)
 add_library(pan::torch ALIAS pan_torch)
+if(PAN_CUDA)
+  # Nothing refers to libtorch_cuda by symbol: it registers the CUDA side of ATen when it is loaded, so it must be linked even
+  # where the linker thinks it is not needed. Its own dependencies (cuBLAS, cuDNN, ...) may be missing at link time.
+  _pan_torch_library(pan_torch_cuda libtorch_cuda.so)
+  _pan_torch_library(pan_torch_c10_cuda libc10_cuda.so)
+  if(NOT EXISTS ${LIBTORCH_LIB_DIR}/libtorch_cuda.so)
+    message(FATAL_ERROR "PAN_CUDA=ON, but ${LIBTORCH_LIB_DIR} has no libtorch_cuda.so: this LibTorch is for the CPU only. "
+                        "Run PAN_CUDA=ON scripts/setup.sh, or point LIBTORCH at a LibTorch built for CUDA.")
+  endif()
+  target_link_options(pan_torch INTERFACE -Wl,--no-as-needed)
+  target_link_libraries(pan_torch INTERFACE pan_torch_cuda pan_torch_c10_cuda)
+endif()
 
 # The wheel keeps the CUDA runtime libraries beside torch, in nvidia/*/lib; libtorch_cpu needs two of them.
 get_filename_component(_site ${_torch_root} DIRECTORY)

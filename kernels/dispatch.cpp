@@ -1,7 +1,7 @@
 // The checked entries of all kernels, and the choice of implementation by device.
 #include "kernels/dispatch.h"
 
-#include <ATen/core/Tensor.h>
+#include <ATen/ATen.h>
 #include <c10/util/Exception.h>
 
 #include <cmath>
@@ -11,10 +11,11 @@
 namespace pan::kernels {
 namespace {
 
-void check_device(const at::Tensor& tensor, const char* kernel) {
-  TORCH_CHECK_VALUE(
-      tensor.device().is_cpu(), kernel, ": tensors on ", tensor.device(),
-      ", but this binary was built without CUDA; configure with -DPAN_CUDA=ON or run on the CPU");
+// Whether the GPU's implementation is to run.
+bool on_cuda(const at::Tensor& tensor, const char* kernel) {
+  TORCH_CHECK_VALUE(tensor.is_cpu() || tensor.is_cuda(), kernel, ": tensors on ", tensor.device(),
+                    ", expected cpu or cuda");
+  return tensor.is_cuda();
 }
 
 bool is_kernel_type(at::ScalarType type) {
@@ -73,6 +74,16 @@ void check_window(int64_t window, const char* kernel) {
   TORCH_CHECK_VALUE(window >= 0, kernel, ": sliding_window must be >= 0, got ", window);
 }
 
+// Every target in [0, vocab). One small copy to the host where they are on a GPU.
+void check_targets(const at::Tensor& targets, int64_t vocab, const char* kernel) {
+  const at::Tensor wanted = targets.cpu().contiguous();
+  for (int64_t n = 0; n < wanted.size(0); ++n) {
+    const int64_t target = wanted.const_data_ptr<int64_t>()[n];
+    TORCH_CHECK_VALUE(target >= 0 && target < vocab, kernel, ": targets[", n, "] = ", target, " of ", vocab,
+                      " tokens");
+  }
+}
+
 // first_row with one entry per sequence.
 std::vector<int64_t> checked_first_row(const std::vector<int64_t>& first_row,
                                        const std::vector<int64_t>& cu_seqlens, const char* kernel) {
@@ -100,8 +111,8 @@ RowStats row_stats(const at::Tensor& q, const at::Tensor& k, const std::vector<i
   RowStatsOptions resolved = options;
   resolved.scale = checked_scale(options.scale, q.size(2), kernel);
   resolved.first_row = checked_first_row(options.first_row, cu_seqlens, kernel);
-  check_device(q, kernel);
-  return cpu::row_stats(q, k, cu_seqlens, resolved);
+  return on_cuda(q, kernel) ? cuda::row_stats(q, k, cu_seqlens, resolved)
+                            : cpu::row_stats(q, k, cu_seqlens, resolved);
 }
 
 at::Tensor attention_band(const at::Tensor& q, const at::Tensor& k, const at::Tensor& lse,
@@ -115,9 +126,9 @@ at::Tensor attention_band(const at::Tensor& q, const at::Tensor& k, const at::Te
   TORCH_CHECK_VALUE(head_weights.defined() && head_weights.scalar_type() == at::kFloat &&
                         head_weights.dim() == 1 && head_weights.size(0) == q.size(1),
                     kernel, ": head_weights must be [H] = [", q.size(1), "] float32");
-  check_device(q, kernel);
-  return cpu::attention_band(q, k, lse, cu_seqlens, checked_scale(scale, q.size(2), kernel), lo, hi,
-                             head_weights, sliding_window);
+  const auto run = on_cuda(q, kernel) ? cuda::attention_band : cpu::attention_band;
+  return run(q, k, lse, cu_seqlens, checked_scale(scale, q.size(2), kernel), lo, hi, head_weights,
+             sliding_window);
 }
 
 at::Tensor attention_fai(const at::Tensor& q, const at::Tensor& k, const at::Tensor& lse,
@@ -129,9 +140,8 @@ at::Tensor attention_fai(const at::Tensor& q, const at::Tensor& k, const at::Ten
   check_band(lo, hi, kernel);
   check_window(sliding_window, kernel);
   const std::vector<int64_t> rows = checked_first_row(first_row, cu_seqlens, kernel);
-  check_device(q, kernel);
-  return cpu::attention_fai(q, k, lse, cu_seqlens, checked_scale(scale, q.size(2), kernel), lo, hi, rows,
-                            sliding_window);
+  const auto run = on_cuda(q, kernel) ? cuda::attention_fai : cpu::attention_fai;
+  return run(q, k, lse, cu_seqlens, checked_scale(scale, q.size(2), kernel), lo, hi, rows, sliding_window);
 }
 
 at::Tensor anchor_mass(const at::Tensor& q, const at::Tensor& k, const at::Tensor& lse_ns,
@@ -166,9 +176,9 @@ at::Tensor anchor_mass(const at::Tensor& q, const at::Tensor& k, const at::Tenso
                         " are not increasing");
     }
   }
-  check_device(q, kernel);
-  return cpu::anchor_mass(q, k, lse_ns, cu_seqlens, checked_scale(scale, q.size(2), kernel), step_of, anchors,
-                          heads, sliding_window);
+  const auto run = on_cuda(q, kernel) ? cuda::anchor_mass : cpu::anchor_mass;
+  return run(q, k, lse_ns, cu_seqlens, checked_scale(scale, q.size(2), kernel), step_of, anchors, heads,
+             sliding_window);
 }
 
 LogprobEntropy logprob_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
@@ -185,14 +195,10 @@ LogprobEntropy logprob_entropy(const at::Tensor& hidden, const at::Tensor& weigh
   TORCH_CHECK_VALUE(std::isfinite(options.temperature) && options.temperature > 0, kernel,
                     ": temperature must be > 0, got ", options.temperature);
   TORCH_CHECK_VALUE(options.chunk_bytes > 0, kernel, ": chunk_bytes must be > 0, got ", options.chunk_bytes);
-  check_device(hidden, kernel);
-  const at::Tensor wanted = targets.contiguous();
-  for (int64_t n = 0; n < wanted.size(0); ++n) {
-    const int64_t target = wanted.const_data_ptr<int64_t>()[n];
-    TORCH_CHECK_VALUE(target >= 0 && target < weight.size(0), kernel, ": targets[", n, "] = ", target, " of ",
-                      weight.size(0), " tokens");
-  }
-  return cpu::logprob_entropy(hidden, weight, targets, options);
+  const bool on_gpu = on_cuda(hidden, kernel);
+  check_targets(targets, weight.size(0), kernel);
+  return on_gpu ? cuda::logprob_entropy(hidden, weight, targets, options)
+                : cpu::logprob_entropy(hidden, weight, targets, options);
 }
 
 void decode_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::Tensor& v_cache,
@@ -222,9 +228,8 @@ void decode_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::
     TORCH_CHECK_VALUE(lengths[b] >= 1 && lengths[b] <= k_cache.size(2), kernel, ": lengths[", b,
                       "] = ", lengths[b], " outside 1..", k_cache.size(2));
   }
-  check_device(q, kernel);
-  cpu::decode_attention(q, k_cache, v_cache, slots, lengths, checked_scale(scale, q.size(2), kernel), out,
-                        sliding_window);
+  const auto run = on_cuda(q, kernel) ? cuda::decode_attention : cpu::decode_attention;
+  run(q, k_cache, v_cache, slots, lengths, checked_scale(scale, q.size(2), kernel), out, sliding_window);
 }
 
 }  // namespace pan::kernels
