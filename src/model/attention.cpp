@@ -23,7 +23,7 @@ at::Tensor one_sequence(const at::Tensor& q, const at::Tensor& k, const at::Tens
   return out.permute({2, 0, 1, 3}).reshape({q.size(0), q.size(1) * q.size(2)});            // [T, H D]
 }
 
-// Row by row through ATen: for what the kernel does not know, float64 and other devices.
+// Row by row through ATen: for what the kernel does not know, float64 and, on a GPU, very large heads.
 at::Tensor cached_attention_plain(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,
                                   const std::vector<int64_t>& slots, const std::vector<int64_t>& lengths,
                                   double scale) {
@@ -64,7 +64,8 @@ at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::
 at::Tensor cached_attention(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,
                             const std::vector<int64_t>& slots, const std::vector<int64_t>& lengths,
                             double scale) {
-  if (!q.is_cpu() || q.scalar_type() == at::kDouble)
+  constexpr int64_t kMaxHeadSizeOnGpu = 256;
+  if (q.scalar_type() == at::kDouble || (!q.is_cpu() && q.size(2) > kMaxHeadSizeOnGpu))
     return cached_attention_plain(q, keys, values, slots, lengths, scale);
   at::Tensor out = at::empty(q.sizes(), q.options());
   kernels::decode_attention(q, keys, values, slots, lengths, scale, out);
