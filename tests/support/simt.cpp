@@ -22,13 +22,14 @@ namespace emulated = kernels::device::emulated;
 
 // ---- warp operations ----
 
-enum class Operation { kSyncWarp, kShuffleXor, kVote, kLoadMatrix, kMma };
+enum class Operation { kSyncWarp, kShuffleXor, kShuffle, kVote, kLoadMatrix, kMma };
 
 const char* name_of(Operation operation) {
   switch (operation) {
     case Operation::kSyncWarp:
       return "warp barrier";
     case Operation::kShuffleXor:
+    case Operation::kShuffle:
       return "shuffle";
     case Operation::kVote:
       return "vote";
@@ -45,7 +46,7 @@ struct Arguments {
   Operation operation;
   uint32_t mask;
   uint32_t value = 0;  // shuffle: in and out; vote: in (0 or 1) and out (lanes)
-  int lanes = 0;       // shuffle
+  int lanes = 0;       // shuffle: xor of the lane, or the lane itself
   size_t row = 0;      // matrix load
   uint32_t* loaded = nullptr;
   bool bfloat16 = false;  // matrix product
@@ -136,7 +137,8 @@ void shuffle(Meeting& meeting, uint32_t mask) {
   uint32_t out[32] = {};
   for (int lane = 0; lane < 32; ++lane) {
     if ((mask >> lane & 1u) == 0) continue;
-    const int from = (lane ^ meeting.lanes[static_cast<size_t>(lane)]->lanes) & 31;
+    const Arguments& mine = *meeting.lanes[static_cast<size_t>(lane)];
+    const int from = (mine.operation == Operation::kShuffle ? mine.lanes : lane ^ mine.lanes) & 31;
     if ((mask >> from & 1u) == 0)
       throw Error("shuffle: lane " + std::to_string(lane) + " reads lane " + std::to_string(from) +
                   ", which is not in the mask");
@@ -269,6 +271,7 @@ void Block::perform(Meeting& meeting, uint32_t mask, int warp) {
     case Operation::kSyncWarp:
       return shared_.warp_barrier(warp);
     case Operation::kShuffleXor:
+    case Operation::kShuffle:
       return shuffle(meeting, mask);
     case Operation::kVote:
       return vote_of(meeting, mask);
@@ -356,6 +359,12 @@ void sync_warp(uint32_t mask) {
 
 uint32_t shuffle_xor(uint32_t mask, uint32_t value, int lanes) {
   Arguments arguments{.operation = Operation::kShuffleXor, .mask = mask, .value = value, .lanes = lanes};
+  block().at_warp_operation(arguments);
+  return arguments.value;
+}
+
+uint32_t shuffle(uint32_t mask, uint32_t value, int lane) {
+  Arguments arguments{.operation = Operation::kShuffle, .mask = mask, .value = value, .lanes = lane};
   block().at_warp_operation(arguments);
   return arguments.value;
 }

@@ -65,9 +65,15 @@ PAN_DEVICE V load_global(const T* from) {
   return *reinterpret_cast<const V*>(from);
 }
 
+template <class V, class T>
+PAN_DEVICE void store_global(T* to, const V& value) {
+  *reinterpret_cast<V*>(to) = value;
+}
+
 PAN_DEVICE void sync_block() { __syncthreads(); }
 PAN_DEVICE void sync_warp() { __syncwarp(); }
 PAN_DEVICE float shuffle_xor(float value, int lanes) { return __shfl_xor_sync(kFullWarp, value, lanes); }
+PAN_DEVICE float broadcast(float value, int lane) { return __shfl_sync(kFullWarp, value, lane); }
 PAN_DEVICE bool vote_any(bool value) { return __any_sync(kFullWarp, value) != 0; }
 PAN_DEVICE bool vote_all(bool value) { return __all_sync(kFullWarp, value) != 0; }
 
@@ -152,6 +158,7 @@ const Place& place();
 void sync_block();
 void sync_warp(uint32_t mask);
 uint32_t shuffle_xor(uint32_t mask, uint32_t value, int lanes);
+uint32_t shuffle(uint32_t mask, uint32_t value, int lane);
 uint32_t vote(uint32_t mask, bool value);  // the lanes that say yes
 void shared_read(size_t offset, void* to, size_t bytes, size_t alignment);
 void shared_write(size_t offset, const void* from, size_t bytes, size_t alignment);
@@ -221,6 +228,11 @@ PAN_DEVICE V load_global(const T* from) {
   return value;
 }
 
+template <class V, class T>
+PAN_DEVICE void store_global(T* to, const V& value) {
+  std::memcpy(to, &value, sizeof(V));
+}
+
 PAN_DEVICE void sync_block() { emulated::sync_block(); }
 PAN_DEVICE void sync_warp() { emulated::sync_warp(kFullWarp); }
 PAN_DEVICE float bits_to_float(uint32_t bits) {
@@ -235,6 +247,9 @@ PAN_DEVICE uint32_t float_to_bits(float x) {
 }
 PAN_DEVICE float shuffle_xor(float value, int lanes) {
   return bits_to_float(emulated::shuffle_xor(kFullWarp, float_to_bits(value), lanes));
+}
+PAN_DEVICE float broadcast(float value, int lane) {
+  return bits_to_float(emulated::shuffle(kFullWarp, float_to_bits(value), lane));
 }
 PAN_DEVICE bool vote_any(bool value) { return emulated::vote(kFullWarp, value) != 0; }
 PAN_DEVICE bool vote_all(bool value) { return emulated::vote(kFullWarp, value) == kFullWarp; }
