@@ -21,6 +21,12 @@
 #include <cstddef>
 #include <cstdint>
 
+#ifdef __CUDACC__
+#define PAN_ANYWHERE __host__ __device__
+#else
+#define PAN_ANYWHERE
+#endif
+
 namespace pan::kernels::device {
 
 struct Bf16 {
@@ -52,11 +58,11 @@ struct Heads {
 // ---- tiles ----
 // Elements of a row of a tile in shared memory: 16 bytes of padding keep eight rows in different banks.
 template <class T, int kD>
-constexpr int tile_stride() {
+PAN_ANYWHERE constexpr int tile_stride() {
   return kD + 16 / static_cast<int>(sizeof(T));
 }
 template <class T, int kD>
-constexpr size_t tile_bytes(int rows) {
+PAN_ANYWHERE constexpr size_t tile_bytes(int rows) {
   return static_cast<size_t>(rows) * static_cast<size_t>(tile_stride<T, kD>()) * sizeof(T);
 }
 
@@ -98,7 +104,7 @@ struct RowStatsJob {
   float* out[kNumStatistics];  // [H, N] or null; rows that no task names are not written
 };
 
-constexpr unsigned wanted_of(const RowStatsJob& job) {
+PAN_ANYWHERE constexpr unsigned wanted_of(const RowStatsJob& job) {
   return (job.out[kEntropy] != nullptr || job.out[kNormEntropy] != nullptr ? kWantV : 0u) |
          (job.out[kDistance] != nullptr || job.out[kDistanceNs] != nullptr ? kWantG : 0u) |
          (job.out[kWaad] != nullptr ? kWantW : 0u);
@@ -106,33 +112,33 @@ constexpr unsigned wanted_of(const RowStatsJob& job) {
 
 // 16-row fragments of a warp, and keys of a tile.
 template <class T, int kD>
-constexpr int row_stats_fragments() {
+PAN_ANYWHERE constexpr int row_stats_fragments() {
   return kD * static_cast<int>(sizeof(T)) <= 256 ? 2 : 1;
 }
 template <class T, int kD>
-constexpr int row_stats_keys() {
+PAN_ANYWHERE constexpr int row_stats_keys() {
   return kD * static_cast<int>(sizeof(T)) <= 512 ? 64 : 32;
 }
 template <class T, int kD>
-constexpr int row_stats_rows() {  // of a block
+PAN_ANYWHERE constexpr int row_stats_rows() {  // of a block
   return kWarps * 16 * row_stats_fragments<T, kD>();
 }
 // Heads of a group that one task takes, and its positions: host code cuts [first_row, length) into pieces of
 // row_stats_positions, and every group into pieces of row_stats_heads.
-constexpr int row_stats_heads(int group) { return group < 16 ? group : 16; }
+PAN_ANYWHERE constexpr int row_stats_heads(int group) { return group < 16 ? group : 16; }
 template <class T, int kD>
-constexpr int row_stats_positions(int group) {
+PAN_ANYWHERE constexpr int row_stats_positions(int group) {
   return row_stats_rows<T, kD>() / row_stats_heads(group);
 }
 // Launch: grid = number of tasks, block = kThreads.
 template <class T, int kD>
-constexpr size_t row_stats_shared_bytes() {
+PAN_ANYWHERE constexpr size_t row_stats_shared_bytes() {
   // The queries, two key tiles, the sink keys' five sums of every row of every thread.
   return tile_bytes<T, kD>(row_stats_rows<T, kD>()) + 2 * tile_bytes<T, kD>(row_stats_keys<T, kD>()) +
          static_cast<size_t>(kThreads * row_stats_fragments<T, kD>() * 2 * 5) * sizeof(float);
 }
 template <class T, int kD>
-constexpr int row_stats_min_blocks() {  // for __launch_bounds__
+PAN_ANYWHERE constexpr int row_stats_min_blocks() {  // for __launch_bounds__
   return kD * static_cast<int>(sizeof(T)) <= 192 ? 3 : 2;
 }
 
@@ -158,15 +164,15 @@ struct BandJob {
   float* out;                 // [N, hi - lo + 1]; every entry of the tasks' rows is written
 };
 // Launch: grid = (number of tasks, band_key_tiles(lo, hi)), block = kThreads.
-constexpr int band_key_tiles(int lo, int hi) {
+PAN_ANYWHERE constexpr int band_key_tiles(int lo, int hi) {
   return (kTileRows - 1 + hi - lo + 1 + kTileRows - 1) / kTileRows;
 }
 template <class T, int kD>
-constexpr int band_stages() {
+PAN_ANYWHERE constexpr int band_stages() {
   return 2 * tile_bytes<T, kD>(2 * kTileRows) <= 160 * 1024 ? 2 : 1;
 }
 template <class T, int kD>
-constexpr size_t band_shared_bytes() {
+PAN_ANYWHERE constexpr size_t band_shared_bytes() {
   return static_cast<size_t>(band_stages<T, kD>()) * tile_bytes<T, kD>(2 * kTileRows);
 }
 
@@ -191,11 +197,11 @@ struct FaiJob {
 };
 // Launch: grid = (number of tasks, H), block = kThreads. The same tiles serve anchor_mass.
 template <class T, int kD>
-constexpr int stream_stages() {
+PAN_ANYWHERE constexpr int stream_stages() {
   return tile_bytes<T, kD>(3 * kTileRows) <= 159 * 1024 ? 2 : 1;
 }
 template <class T, int kD>
-constexpr size_t fai_shared_bytes() {
+PAN_ANYWHERE constexpr size_t fai_shared_bytes() {
   return tile_bytes<T, kD>((1 + stream_stages<T, kD>()) * kTileRows);
 }
 
@@ -220,7 +226,7 @@ struct AnchorJob {
 };
 // Launch: grid = (number of tasks, number of heads), block = kThreads.
 template <class T, int kD>
-constexpr size_t anchor_shared_bytes() {
+PAN_ANYWHERE constexpr size_t anchor_shared_bytes() {
   return tile_bytes<T, kD>((1 + stream_stages<T, kD>()) * kTileRows);
 }
 
@@ -252,20 +258,22 @@ struct DecodeJob {
   float scale_log2;
   float* partial;  // [rows, H, num_splits, head_size + 2]; null where num_splits == 1
 };
-constexpr int decode_splits(int max_length) { return (max_length + kDecodeSplit - 1) / kDecodeSplit; }
+PAN_ANYWHERE constexpr int decode_splits(int max_length) {
+  return (max_length + kDecodeSplit - 1) / kDecodeSplit;
+}
 // kG: 1, 2, 4 or 8, the largest that the group fills: decode_heads(group).
-constexpr int decode_heads(int group) { return group >= 5 ? 8 : (group >= 3 ? 4 : group); }
-constexpr int decode_head_pieces(int group) {
+PAN_ANYWHERE constexpr int decode_heads(int group) { return group >= 5 ? 8 : (group >= 3 ? 4 : group); }
+PAN_ANYWHERE constexpr int decode_head_pieces(int group) {
   return (group + decode_heads(group) - 1) / decode_heads(group);
 }
 // Launch: grid = (num_splits, Hkv * decode_head_pieces(group), rows), block = kThreads; then, where
 // num_splits > 1, decode_merge_block: grid = (H, rows), block = kThreads, no shared memory.
 template <class T, int kD>
-constexpr int decode_keys() {  // of a tile
+PAN_ANYWHERE constexpr int decode_keys() {  // of a tile
   return kD * static_cast<int>(sizeof(T)) <= 128 ? 64 : 32;
 }
 template <class T, int kD, int kG>
-constexpr size_t decode_shared_bytes() {
+PAN_ANYWHERE constexpr size_t decode_shared_bytes() {
   // Two tiles of keys and of values, queries, probabilities, one factor per head.
   return 4 * tile_bytes<T, kD>(decode_keys<T, kD>()) +
          static_cast<size_t>(kG * (kD + decode_keys<T, kD>() + 8)) * sizeof(float);
@@ -285,7 +293,9 @@ struct LogprobReduceJob {
   float* state;            // [4, gridDim.x]: maximum (log2), sum, spread, score of the target (log2)
 };
 // Launch: grid = rows, block = kLogprobThreads.
-constexpr size_t logprob_reduce_shared_bytes() { return kLogprobThreads / 32 * 3 * sizeof(float); }
+PAN_ANYWHERE constexpr size_t logprob_reduce_shared_bytes() {
+  return kLogprobThreads / 32 * 3 * sizeof(float);
+}
 
 struct LogprobFinishJob {
   const float* state;  // [4, rows]
@@ -312,7 +322,7 @@ struct LogprobGradientJob {
 };
 // Launch: grid = (logprob_gradient_blocks(columns), rows), block = kLogprobThreads, no shared memory.
 constexpr int kGradientColumns = kLogprobThreads * 8;  // of a block
-constexpr int logprob_gradient_blocks(int columns) {
+PAN_ANYWHERE constexpr int logprob_gradient_blocks(int columns) {
   return (columns + kGradientColumns - 1) / kGradientColumns;
 }
 
