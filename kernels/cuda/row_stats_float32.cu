@@ -1,0 +1,9 @@
+#include "kernels/cuda/launch_row_stats.cuh"
+
+namespace pan::kernels::cuda {
+
+cudaError_t launch_row_stats_float32(const device::RowStatsJob& job, int num_tasks, cudaStream_t stream) {
+  return launch_row_stats_of<float>(job, num_tasks, stream);
+}
+
+}  // namespace pan::kernels::cuda
