@@ -12,6 +12,7 @@
 #include "kernels/logprob_entropy.h"
 #include "model/safetensors.h"
 #include "rhythm/measure.h"
+#include "tasks/jsonl_rows.h"
 
 namespace pan::analysis {
 namespace {
@@ -26,7 +27,10 @@ Row parse_row(const ScoreRequest& r, const core::Json& json, const std::string& 
   if (json.contains("token_ids")) {
     PAN_CHECK(json.at("token_ids").is_array(), kData, "token_ids is not a list")
         .where(source)
-        .pointer("/token_ids");
+        .pointer("/token_ids")
+        .expected("a list of token ids")
+        .got(json.at("token_ids").type_name())
+        .remedy("Mend that line");
     for (size_t i = 0; i < json.at("token_ids").size(); ++i)
       row.tokens.push_back(core::get_required<int64_t>(json, "/token_ids/" + std::to_string(i), source));
     row.prompt_length = core::get_required<int64_t>(json, "/prompt_length", source);
@@ -42,34 +46,28 @@ Row parse_row(const ScoreRequest& r, const core::Json& json, const std::string& 
       .where(source)
       .pointer("/prompt_length")
       .expected("1.." + std::to_string(n))
-      .got(std::to_string(row.prompt_length));
+      .got(std::to_string(row.prompt_length))
+      .remedy("Mend that line");
   PAN_CHECK(n <= arch.max_positions, kData, "the row is longer than the model's context")
       .where(source)
       .expected("at most " + std::to_string(arch.max_positions) + " tokens")
-      .got(std::to_string(n));
+      .got(std::to_string(n))
+      .remedy("Shorten the row or leave it out");
   for (int64_t id : row.tokens)
     PAN_CHECK(id >= 0 && id < arch.vocab_size, kData, "a token is outside the vocabulary")
         .where(source)
         .expected("0.." + std::to_string(arch.vocab_size - 1))
-        .got(std::to_string(id));
+        .got(std::to_string(id))
+        .remedy("Were the ids made with this model's tokenizer? See pan-ppo tokenize");
   return row;
 }
 
 std::vector<Row> read_rows(const ScoreRequest& r) {
   std::vector<Row> rows;
-  const std::string text = core::read_file(r.input);
-  size_t begin = 0;
-  int64_t line = 1;
-  for (; begin < text.size(); ++line) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string source = r.input + " line " + std::to_string(line);
-    if (end > begin)
-      rows.push_back(parse_row(r, core::parse_json(text.substr(begin, end - begin), source), source));
-    begin = end + 1;
-  }
-  PAN_CHECK(!rows.empty(), kData, "the file holds no rows")
-      .where(r.input)
-      .expected("rows {\"token_ids\", \"prompt_length\"} or {\"prompt\", \"response\"}");
+  tasks::read_jsonl(r.input, "It has rows {\"token_ids\", \"prompt_length\"} or {\"prompt\", \"response\"}",
+                    [&](const core::Json& json, int64_t line) {
+                      rows.push_back(parse_row(r, json, r.input + " line " + std::to_string(line)));
+                    });
   return rows;
 }
 
@@ -111,17 +109,6 @@ Forward forward(const ScoreRequest& r, const std::vector<Row>& rows, std::pair<s
                                 [&](const kernels::LayerQk& layer) { f.layers.push_back(layer); }};
   f.hidden = r.decoder.hidden(f.batch, &tap);
   return f;
-}
-
-rhythm::SequenceText text_of(const ScoreRequest& r, const Row& row) {
-  rhythm::SequenceText text;
-  text.prompt_length = row.prompt_length;
-  for (int64_t id : row.tokens) {
-    const bool special = r.tokenizer.is_special(id);
-    text.special.push_back(special ? 1 : 0);
-    text.token_bytes.push_back(special ? std::string() : r.tokenizer.token_bytes(id));
-  }
-  return text;
 }
 
 core::Json numbers(const float* values, int64_t n) {
@@ -172,10 +159,9 @@ ScoreCounts score_file(const ScoreRequest& r) {
   const std::vector<Row> rows = read_rows(r);
   const auto batches = batches_of(rows, r.micro_batch_tokens);
   const auto total = static_cast<int64_t>(batches.size());
-  std::vector<int64_t> all(static_cast<size_t>(r.decoder.arch().num_layers));
-  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
   const std::vector<int64_t> tap_layers =
-      r.groups.empty() ? rhythm::resolve_layers(r.rhythm, model::default_tap_layers(r.decoder.arch()), all)
+      r.groups.empty() ? rhythm::resolve_layers(r.rhythm, model::default_tap_layers(r.decoder.arch()),
+                                                r.decoder.arch().num_layers)
                        : r.groups.layers;
   auto step = [&](int64_t done, int64_t of) {
     if (r.progress && !r.progress(done, of))
@@ -207,7 +193,8 @@ ScoreCounts score_file(const ScoreRequest& r) {
     const auto scores = kernels::logprob_entropy(f.hidden, r.decoder.output_weight(), targets, {});
     const at::Tensor logprob = scores.logprob.cpu().contiguous(), entropy = scores.entropy.cpu().contiguous();
     std::vector<rhythm::SequenceText> texts;
-    for (size_t row = range.first; row < range.second; ++row) texts.push_back(text_of(r, rows[row]));
+    for (size_t row = range.first; row < range.second; ++row)
+      texts.push_back(rhythm::text_of(r.tokenizer, rows[row].tokens, rows[row].prompt_length));
     const auto measured = rhythm::measure(f.layers, f.batch.cu_seqlens, texts, groups, r.rhythm);
     for (size_t b = 0; b < measured.size(); ++b) {
       lines += core::dump_json(row_json(f, b, logprob, entropy, measured[b])) + "\n";
@@ -232,6 +219,8 @@ rhythm::HeadGroups load_head_groups(const std::string& given) {
   PAN_CHECK(json.contains(at) && !json.at(at).is_null(), kData, "the checkpoint holds no head groups")
       .where(path)
       .pointer("/loop/state/groups")
+      .expected("head groups")
+      .got("none")
       .remedy(
           "It was trained with rhythm.enabled = false; leave --head-groups out to calibrate on the input");
   return rhythm::HeadGroups::from_json(json.at(at), path);

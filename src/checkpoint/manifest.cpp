@@ -10,6 +10,8 @@
 namespace pan::checkpoint {
 namespace {
 
+constexpr const char* kDamaged =
+    "Restore the checkpoint from a copy, or delete it to go on from an older one";
 constexpr const char* kFormat = "pan-ppo checkpoint";
 
 std::string checksum_of(const std::string& text) {
@@ -59,7 +61,8 @@ Manifest read_manifest(const std::string& folder) {
   PAN_CHECK(stored == computed, kData, "the manifest is damaged")
       .where(path)
       .expected("crc32c " + stored)
-      .got(computed);
+      .got("crc32c " + computed)
+      .remedy(kDamaged);
 
   Manifest manifest;
   manifest.step = core::get_required<int64_t>(json, "/step", path);
@@ -88,18 +91,24 @@ Manifest read_manifest(const std::string& folder) {
 void check_files(const std::string& folder, const Manifest& manifest, Verify verify) {
   for (const ManifestFile& file : manifest.files) {
     const std::string path = folder + "/" + file.path;
-    PAN_CHECK(core::exists(path), kData, "a file of the checkpoint is missing").where(path);
+    PAN_CHECK(core::exists(path), kData, "a file of the checkpoint is missing")
+        .where(path)
+        .expected(std::to_string(file.bytes) + " bytes")
+        .got("no file")
+        .remedy(kDamaged);
     const uint64_t bytes = core::file_size(path);
     PAN_CHECK(bytes == file.bytes, kData, "a file of the checkpoint has the wrong size")
         .where(path)
         .expected(std::to_string(file.bytes) + " bytes")
-        .got(std::to_string(bytes));
+        .got(std::to_string(bytes) + " bytes")
+        .remedy(kDamaged);
     if (verify != Verify::kChecksums) continue;
     const std::string crc = core::crc32c_of_file(path);
     PAN_CHECK(crc == file.crc32c, kData, "a file of the checkpoint is damaged")
         .where(path)
         .expected("crc32c " + file.crc32c)
-        .got(crc);
+        .got("crc32c " + crc)
+        .remedy(kDamaged);
   }
 }
 

@@ -50,13 +50,19 @@ std::optional<int64_t> step_of_name(const std::string& name) {
 
 Checkpoint::Checkpoint(const std::string& folder, Verify verify) : folder_(folder) {
   while (folder_.size() > 1 && folder_.back() == '/') folder_.pop_back();
-  PAN_CHECK(core::is_folder(folder_), kData, "there is no such checkpoint").where(folder_);
+  PAN_CHECK(core::is_folder(folder_), kData, "there is no such checkpoint")
+      .where(folder_)
+      .expected("a folder")
+      .got("nothing of that name")
+      .remedy("checkpoints/ of the run folder has the ones there are");
   // A link may point elsewhere by the time a file is opened.
   if (fs::is_symlink(folder_))
     folder_ = (fs::path(folder_).parent_path() / fs::read_symlink(folder_)).string();
   PAN_CHECK(core::exists(folder_ + "/" + kManifestName), kData, "this folder is not a complete checkpoint")
       .where(folder_)
-      .expected(kManifestName);
+      .expected(kManifestName)
+      .got("none")
+      .remedy("It was being written when its run died; take an older one (checkpoints/latest)");
   manifest_ = read_manifest(folder_);
   check_files(folder_, manifest_, verify);
   core::Json sections = core::Json::object();
@@ -193,7 +199,9 @@ Checkpoint open_any(const std::string& path, Verify verify) {
   if (!list_checkpoints(path).empty()) return open_latest(path, verify);
   throw core::Error(core::ErrorKind::kData, "there is no checkpoint here")
       .where(path)
-      .expected("a checkpoint, a folder of checkpoints or a run folder");
+      .expected("a checkpoint, a folder of checkpoints or a run folder")
+      .got("none of them")
+      .remedy("Give a run folder or one of its checkpoints/step_NNNNNN");
 }
 
 Checkpoint open_step(const std::string& root, int64_t step, Verify verify) {

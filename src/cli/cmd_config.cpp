@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -6,8 +7,11 @@
 #include "cli/commands.h"
 #include "config/load.h"
 #include "config/run_config.h"
+#include "core/error.h"
 #include "core/log.h"
+#include "core/nearest.h"
 #include "core/schema.h"
+#include "sft/sft_config.h"
 
 namespace pan::cli {
 namespace {
@@ -25,9 +29,45 @@ void print_docs(const std::vector<core::FieldDoc>& fields, const std::string& un
   }
 }
 
+bool any_below(const core::Describe& describe, const std::string& prefix, std::vector<std::string>& names) {
+  bool found = false;
+  for (const core::FieldDoc& f : core::explain_fields(describe)) {
+    found = found || f.pointer.rfind(prefix, 0) == 0;
+    names.push_back(f.pointer.substr(1));
+  }
+  return found;
+}
+
+// Whether a run has such keys; those of supervised training are shown here.
+bool is_run_key(const std::string& prefix) {
+  std::vector<std::string> names;
+  bool found = false;
+  for (const char* task : {"gsm8k", "logic_grid", "jsonl"}) {
+    config::RunConfig run;
+    run.task.name = task;
+    found = any_below([&](core::Fields& f) { describe(f, run); }, prefix, names) || found;
+  }
+  if (found) return true;
+  sft::SftConfig supervised;
+  const core::Describe tree = [&](core::Fields& f) { describe(f, supervised); };
+  if (any_below(tree, prefix, names)) {
+    print_docs(core::explain_fields(tree), prefix);
+    return false;
+  }
+  const std::string near = core::nearest(prefix.substr(1), names);
+  throw core::Error(core::ErrorKind::kUsage, "there is no such setting")
+      .where("pan-ppo config explain")
+      .expected("a key such as rhythm or ppo/clip_low")
+      .got(prefix.substr(1))
+      .remedy((near.empty() ? "" : "Did you mean " + near + "? ") +
+              std::string("Without a key every setting is shown"));
+}
+
 int explain(const std::string& under) {
   config::RunConfig c;
-  const std::string prefix = under.empty() || under[0] == '/' ? under : "/" + under;
+  std::string prefix = under.empty() || under[0] == '/' ? under : "/" + under;
+  std::replace(prefix.begin(), prefix.end(), '.', '/');
+  if (!is_run_key(prefix)) return 0;
   // The keys of `task` are those of the task that is named, so each task is shown once.
   const std::vector<std::string> tasks = {"gsm8k", "logic_grid", "jsonl"};
   bool first = true;

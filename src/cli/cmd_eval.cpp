@@ -34,6 +34,9 @@ config::RunConfig configuration(const Options& o, const eval::ModelLocation& loc
   if (!o.task.empty() && (!tree.contains("task") || tree["task"].value("name", "") != o.task))
     tree["task"] = {{"name", o.task}};
   PAN_CHECK(tree.contains("task"), kUsage, "no task is named")
+      .where("pan-ppo eval")
+      .expected("a task: a run or checkpoint brings its own, a model folder has none")
+      .got("none")
       .remedy("Add --task gsm8k, --task logic_grid, or --config FILE");
   if (o.samples) overrides.push_back("eval.samples=" + std::to_string(*o.samples));
   if (o.limit) overrides.push_back("eval.num_problems=" + std::to_string(*o.limit));
@@ -48,7 +51,9 @@ config::RunConfig configuration(const Options& o, const eval::ModelLocation& loc
   PAN_CHECK(config.eval.samples == 1 || config.eval.temperature > 0, kConfig,
             "several greedy answers to a problem are all the same")
       .pointer("/eval/samples")
-      .expected("1, or --temperature above 0");
+      .expected("1, or --temperature above 0")
+      .got(std::to_string(config.eval.samples))
+      .remedy("Add --temperature 1");
   return config;
 }
 

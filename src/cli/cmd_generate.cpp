@@ -13,6 +13,7 @@
 #include "core/signals.h"
 #include "rollout/bench.h"
 #include "rollout/generate.h"
+#include "tasks/jsonl_rows.h"
 
 namespace pan::cli {
 namespace {
@@ -29,21 +30,9 @@ struct Options {
 std::vector<std::string> prompts_of(const Options& o) {
   if (o.input.empty()) return {o.prompt};
   std::vector<std::string> prompts;
-  const std::string text = core::read_file(o.input);
-  size_t begin = 0, line = 1;
-  while (begin < text.size()) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    if (end > begin) {
-      const std::string source = o.input + " line " + std::to_string(line);
-      prompts.push_back(core::get_required<std::string>(
-          core::parse_json(text.substr(begin, end - begin), source), "/prompt", source));
-    }
-    begin = end + 1;
-    ++line;
-  }
-  PAN_CHECK(!prompts.empty(), kData, "the file holds no prompts")
-      .where(o.input)
-      .expected("rows {\"prompt\": TEXT}");
+  tasks::read_jsonl(o.input, "It has rows {\"prompt\": TEXT}", [&](const core::Json& row, int64_t line) {
+    prompts.push_back(tasks::text_of(row, "prompt", o.input, line));
+  });
   return prompts;
 }
 
@@ -71,7 +60,11 @@ void stream(const OpenModel& m, const rollout::Generator& generator_const,
 }
 
 int run(const Options& o) {
-  PAN_CHECK(o.prompt.empty() != o.input.empty(), kUsage, "give --prompt TEXT or --input FILE");
+  PAN_CHECK(o.prompt.empty() != o.input.empty(), kUsage, "there must be one prompt or one file of prompts")
+      .where("pan-ppo generate")
+      .expected("--prompt TEXT or --input FILE")
+      .got(o.input.empty() ? "neither" : "both")
+      .remedy("Give one of them");
   core::install_stop_signals();
   const OpenModel m = open_model(o.model, o.prompt_config, o.threads);
   rollout::GeneratorOptions options{.seed = static_cast<uint64_t>(o.seed), .sampling = o.sampling};

@@ -22,9 +22,11 @@ tasks::logic_grid::Shape parse_size(const std::string& text) {
                     static_cast<size_t>(used) == text.size() && houses >= 2 && houses <= 6 &&
                     attributes >= 2 && attributes <= 6;
   PAN_CHECK(good, kUsage, "not a puzzle size")
+      .where("pan-ppo tasks logic-grid")
       .pointer("--size")
       .expected("NxM with 2..6 houses and attributes, e.g. 3x4")
-      .got(text);
+      .got(text)
+      .remedy("Give --size such as 3x4");
   return {houses, attributes};
 }
 

@@ -7,6 +7,7 @@
 #include "cli/common.h"
 #include "config/load.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/log.h"
 #include "train/dry_run.h"
 #include "train/run_dir.h"
@@ -57,17 +58,30 @@ int run(const Options& o, bool resume) {
       config::load_run(o.config.empty() ? o.run_dir + "/config.json" : o.config, o.set);
   for (const std::string& note : loaded.notes) core::log_warn(note);
   request.config = loaded.config;
-  return finish(train::train(request), o.run_dir);
+  try {
+    return finish(train::train(request), o.run_dir);
+  } catch (core::Error& error) {
+    loaded.add_places(error);
+    throw;
+  }
 }
 
 int dry_run(const Options& o) {
-  PAN_CHECK(o.dry_run == "all" || o.dry_run == "config", kUsage, "--dry-run takes no value or =config")
-      .got(o.dry_run);
+  PAN_CHECK(o.dry_run == "all" || o.dry_run == "config", kUsage, "--dry-run has another value")
+      .where("pan-ppo train")
+      .expected("--dry-run or --dry-run=config")
+      .got(o.dry_run)
+      .remedy("Write --dry-run=config to open no model or data");
   const config::Loaded loaded = config::load_run(o.config, o.set);
   for (const std::string& note : loaded.notes) core::log_warn(note);
   const std::string run_dir = o.run_dir.empty() ? default_run_dir(o.config) : o.run_dir;
-  for (const std::string& line : train::dry_run(loaded.config, run_dir, o.dry_run == "config"))
-    std::printf("%s\n", line.c_str());
+  try {
+    for (const std::string& line : train::dry_run(loaded.config, run_dir, o.dry_run == "config"))
+      std::printf("%s\n", line.c_str());
+  } catch (core::Error& error) {
+    loaded.add_places(error);
+    throw;
+  }
   return 0;
 }
 
@@ -91,7 +105,11 @@ void add_train(CLI::App& app, Action& action) {
   train->callback([o, &action] {
     action = [o] {
       if (!o->dry_run.empty()) return dry_run(*o);
-      PAN_CHECK(!o->auto_resume || !o->run_dir.empty(), kUsage, "--auto-resume needs --run-dir");
+      PAN_CHECK(!o->auto_resume || !o->run_dir.empty(), kUsage, "--auto-resume needs --run-dir")
+          .where("pan-ppo train")
+          .expected("--run-dir DIR, the same each time")
+          .got("none")
+          .remedy("Add --run-dir DIR");
       const bool resume = o->auto_resume && train::RunDir::is_run(o->run_dir);
       if (o->run_dir.empty()) o->run_dir = default_run_dir(o->config);
       return run(*o, resume);
@@ -110,8 +128,11 @@ void add_train(CLI::App& app, Action& action) {
     action = [r] {
       PAN_CHECK(train::RunDir::is_run(r->run_dir), kData, "this is not a run folder")
           .where(r->run_dir)
-          .expected("config.json and checkpoints/")
-          .remedy("Give the folder that `pan-ppo train` made");
+          .expected("a folder with config.json and checkpoints/")
+          .got(core::is_folder(r->run_dir) ? "a folder without them"
+               : core::exists(r->run_dir)  ? "a file"
+                                           : "nothing of that name")
+          .remedy("Give the folder that `pan-ppo train` made (it prints it: run folder ...)");
       return run(*r, true);
     };
   });

@@ -26,7 +26,12 @@ double parse_duration(const std::string& text) {
     seconds += value * unit;
     p = end;
   }
-  PAN_CHECK(good && seconds > 0, kUsage, "not a duration").expected("like 90s, 55m, 3h or 1h30m").got(text);
+  PAN_CHECK(good && seconds > 0, kUsage, "not a duration")
+      .where("the command line")
+      .pointer("--time-limit")
+      .expected("like 90s, 55m, 3h or 1h30m")
+      .got(text)
+      .remedy("Give a number above 0 with h, m or s");
   return seconds;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "cli/commands.h"
+#include "cli/usage.h"
 #include "core/error.h"
 #include "core/log.h"
 
@@ -33,6 +34,34 @@ int exit_code(pan::core::ErrorKind kind) {
   return 1;
 }
 
+// For errors that do not say themselves what to do.
+std::string general_remedy(const pan::core::Error& error) {
+  using enum pan::core::ErrorKind;
+  switch (error.kind()) {
+    case kUsage:
+      return "`pan-ppo --help` and `pan-ppo COMMAND --help` show what there is";
+    case kConfig:
+      return "`pan-ppo config explain` says what every setting means";
+    case kData:
+      return "Fetch or make it again, or give another one";
+    case kIo:
+      return "Check the path, its permissions and the free space";
+    case kDevice:
+      return "`pan-ppo train --dry-run` shows what a run needs";
+    case kGuard:
+      return "The last checkpoint is untouched";
+    default:
+      return "";
+  }
+}
+
+int report(pan::core::Error error) {
+  const bool bug = error.kind() == pan::core::ErrorKind::kInternal;
+  if (error.remedy_text().empty()) error.remedy(general_remedy(error));
+  pan::core::log_error((bug ? "internal error, please report it: " : "") + std::string(error.what()));
+  return exit_code(error.kind());
+}
+
 constexpr char kFooter[] =
     "Exit codes: 0 done, 2 usage or configuration, 3 bad model, tokenizer, data or checkpoint, 4 disk,\n"
     "5 device or memory, 6 stopped by a guard, 130 interrupted, 1 a bug of ours.";
@@ -56,17 +85,14 @@ int main(int argc, char** argv) {
   pan::cli::add_tasks(app, action);
   pan::cli::add_config(app, action);
   try {
+    pan::cli::check_words(app, argc, argv);
     app.parse(argc, argv);
     return action();
   } catch (const CLI::ParseError& error) {
-    const int rc = app.exit(error);
-    return rc == 0 ? 0 : 2;
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    return report(pan::cli::usage_error(app, error));
   } catch (const pan::core::Error& error) {
-    if (error.kind() == pan::core::ErrorKind::kInternal)
-      pan::core::log_error(std::string("internal error, please report it: ") + error.what());
-    else
-      pan::core::log_error(error.what());
-    return exit_code(error.kind());
+    return report(error);
   } catch (const std::bad_alloc&) {
     pan::core::log_error(
         "out of memory: lower rollout.slots, ppo.micro_batch_tokens or the model's size; train --dry-run "

@@ -19,9 +19,9 @@ bool is_cosmetic(const std::string& pointer, const RunConfig& c) {
   const bool scheduled = c.rl.optimizer.schedule != rl::Schedule::kConstant ||
                          c.rl.critic_optimizer.schedule != rl::Schedule::kConstant;
   if (pointer == "/train/iterations") return !scheduled;
-  static const std::set<std::string> exact = {"/train/time_limit_s", "/train/show_sample_every",
-                                              "/train/tensorboard",  "/eval/slots",
-                                              "/model/export_dtype", "/train/early_stop_evals"};
+  static const std::set<std::string> exact = {
+      "/train/time_limit_s", "/train/show_sample_every", "/train/tensorboard",     "/train/peak_tflops",
+      "/eval/slots",         "/model/export_dtype",      "/train/early_stop_evals"};
   return exact.count(pointer) != 0 || pointer.rfind("/checkpoint/", 0) == 0;
 }
 
@@ -38,23 +38,36 @@ void flatten(const core::Json& json, const std::string& pointer,
 
 Loaded load_run_json(core::Json json, const std::string& source, const std::vector<std::string>& overrides,
                      const std::string& text) {
-  std::set<std::string> overridden;
-  for (const std::string& assignment : overrides) overridden.insert(core::apply_override(json, assignment));
-  Loaded loaded;
-  core::read_fields(tree(loaded.config), json, source, [&](const std::string& pointer) {
-    for (const std::string& set : overridden)
-      if (pointer == set || pointer.rfind(set + "/", 0) == 0) return core::kFromOverride;
-    return text.empty() ? 0 : core::line_of_pointer(text, pointer);
-  });
-  loaded.notes = check(loaded.config);
+  Loaded loaded{.config = {}, .notes = {}, .places = Places(source, text)};
+  loaded.places.apply(json, overrides);
+  check_task_keys(json, loaded.places, source);
+  core::read_fields(tree(loaded.config), json, source,
+                    [&](const std::string& pointer) { return loaded.places.line_of(pointer); });
+  try {
+    loaded.notes = check(loaded.config);
+  } catch (core::Error& error) {
+    loaded.add_places(error);
+    throw;
+  }
   return loaded;
 }
 
-Loaded load_run(const std::string& path, const std::vector<std::string>& overrides) {
+void Loaded::add_places(core::Error& error) const {
+  RunConfig copy = config;
+  places.add_to(error, pointers_of(tree(copy)));
+}
+
+std::string config_text(const std::string& path) {
   PAN_CHECK(core::exists(path) && !core::is_folder(path), kConfig, "there is no such configuration file")
       .where(path)
+      .expected("a JSON file")
+      .got(core::is_folder(path) ? "a folder" : "nothing of that name")
       .remedy("Give an existing file with --config; configs/ has examples");
-  const std::string text = core::read_file(path);
+  return core::read_file(path);
+}
+
+Loaded load_run(const std::string& path, const std::vector<std::string>& overrides) {
+  const std::string text = config_text(path);
   return load_run_json(core::parse_json(text, path, core::JsonDialect::kWithComments), path, overrides, text);
 }
 

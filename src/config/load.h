@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "config/places.h"
 #include "config/run_config.h"
 #include "core/json.h"
 
@@ -12,6 +13,10 @@ namespace pan::config {
 struct Loaded {
   RunConfig config;
   std::vector<std::string> notes;  // settings without effect, to be shown as warnings
+  Places places;
+
+  // Adds file and line to an error that names one of the settings, wherever it was found out.
+  void add_places(core::Error& error) const;
 };
 
 // `path` may hold comments. Overrides are "a.b=value", value as JSON or else as text. One validation for
@@ -22,6 +27,9 @@ Loaded load_run(const std::string& path, const std::vector<std::string>& overrid
 // The same from a parsed tree (a resolved config.json of a run folder).
 Loaded load_run_json(core::Json json, const std::string& source, const std::vector<std::string>& overrides,
                      const std::string& text = "");
+
+// The text of a configuration file. Error: kConfig where there is none.
+std::string config_text(const std::string& path);
 
 // Every key with its present value, in declaration order.
 core::Json resolved(const RunConfig& config);

@@ -30,12 +30,13 @@ std::vector<std::string> check(const RunConfig& c) {
       .pointer("/rollout/temperature")
       .expected("> 0")
       .got("0")
-      .remedy("use 1.0");
+      .remedy("Set rollout.temperature to 1.0");
   PAN_CHECK(c.eval.samples == 1 || c.eval.temperature > 0, kConfig,
             "several greedy answers to a problem are all the same")
       .pointer("/eval/samples")
       .expected("1, or eval.temperature > 0")
-      .got(std::to_string(c.eval.samples));
+      .got(std::to_string(c.eval.samples))
+      .remedy("Set eval.samples to 1, or eval.temperature to 1.0");
   if (c.rollout.top_k > 0 || c.rollout.top_p < 1)
     notes.push_back(
         "/rollout: top_k and top_p cut the distribution while training uses the full one; the gradient is "

@@ -26,6 +26,7 @@ namespace fs = std::filesystem;
   error.where(path).got(std::generic_category().message(code));
   if (code == ENOSPC || code == EDQUOT) error.remedy("Free some space, or choose another folder");
   if (code == EACCES || code == EROFS) error.remedy("Check the permissions, or choose another folder");
+  if (error.remedy_text().empty()) error.remedy("Check the path, or choose another one");
   throw error;
 }
 
@@ -134,8 +135,16 @@ Disk& disk() {
 void set_disk(Disk* replacement) { replaced_disk = replacement; }
 
 std::string read_file(const std::string& path) {
-  PAN_CHECK(exists(path), kData, "the file does not exist").where(path);
-  PAN_CHECK(!is_folder(path), kData, "a folder was given where a file is needed").where(path);
+  PAN_CHECK(exists(path), kData, "the file does not exist")
+      .where(path)
+      .expected("a file")
+      .got("nothing of that name")
+      .remedy("Check the path");
+  PAN_CHECK(!is_folder(path), kData, "a folder was given where a file is needed")
+      .where(path)
+      .expected("a file")
+      .got("a folder")
+      .remedy("Name a file in it");
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) fail("the file cannot be opened", path, errno);
   std::string bytes;

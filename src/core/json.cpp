@@ -102,7 +102,9 @@ class Builder {
     throw Error(kind_of(dialect_), "not valid JSON")
         .where(source_)
         .pointer(position_of(text_, position == 0 ? 0 : position - 1))
-        .got(reason);
+        .expected(dialect_ == JsonDialect::kWithComments ? "JSON, with comments if you like" : "JSON")
+        .got(reason)
+        .remedy("Mend the text at that place (a comma, a quote or a bracket is the usual cause)");
   }
 
  private:
@@ -351,8 +353,16 @@ Json parse_json(std::string_view text, const std::string& source, JsonDialect di
 
 Json read_json_file(const std::string& path, JsonDialect dialect) {
   if (dialect == JsonDialect::kWithComments) {
-    PAN_CHECK(exists(path), kConfig, "the file does not exist").where(path);
-    PAN_CHECK(!is_folder(path), kConfig, "a folder was given where a file is needed").where(path);
+    PAN_CHECK(exists(path), kConfig, "the file does not exist")
+        .where(path)
+        .expected("a file")
+        .got("nothing of that name")
+        .remedy("Check the path");
+    PAN_CHECK(!is_folder(path), kConfig, "a folder was given where a file is needed")
+        .where(path)
+        .expected("a file")
+        .got("a folder")
+        .remedy("Name a file in it");
   }
   return parse_json(read_file(path), path, dialect);
 }

@@ -33,6 +33,8 @@ ModelLocation locate_model(const std::string& given) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   PAN_CHECK(core::is_folder(path), kData, "there is no such folder")
       .where(path)
+      .expected("a folder")
+      .got(core::exists(path) ? "a file" : "nothing of that name")
       .remedy("--model takes a run folder, a checkpoint or a Hugging Face folder");
   if (has_weights(path)) {
     if (path.size() > 7 && path.substr(path.size() - 7) == "/policy" &&

@@ -124,6 +124,10 @@ void actor_keys(Table& t) {
 
 void length_keys(Table& t) {
   t.three("response_length", "token", "sequences", "Response, end-of-text included.");
+  t.add("response_length/hist/{part}", "", "share of sequences in eighth 1..8 of rollout.max_new_tokens",
+        "Histogram of the lengths.");
+  t.add("prompt_length/hist/{part}", "", "share of sequences in eighth 1..8 of train.max_prompt_tokens",
+        "Histogram of the lengths.");
   t.add("response_length/clip_ratio", "", "share of sequences stopped by the length limit",
         "Truncated answers.");
   t.three("prompt_length", "token", "sequences", "Prompt, template included.");
@@ -230,6 +234,11 @@ void time_keys(Table& t) {
   t.add("perf/time_per_step", "s", "wall clock of the iteration", "Same as timing_s/step.");
   t.add("perf/throughput", "token/s", "total_num_tokens / time_per_step", "All phases together, all ranks.");
   t.add("perf/gen_throughput", "token/s", "response tokens / timing_s/gen", "Sampling alone.");
+  t.add("perf/mfu/{model}", "",
+        "model FLOPs / time / peak (train.peak_tflops, or measured): actor and critic in the update (forward "
+        "1, "
+        "backward 2), actor_infer in the scoring pass, rollout in sampling",
+        "Model FLOPs utilisation. 2 for each matrix weight and token, 4 H D for each query and key.");
   t.add("perf/max_memory_allocated_gb", "GiB", "since the start of the process", "Peak on the accelerator.");
   t.add("perf/cpu_memory_used_gb", "GiB", "resident set at the end of the iteration", "Host memory.");
   t.add("perf/cpu_memory_peak_gb", "GiB", "largest resident set since the start of the process",

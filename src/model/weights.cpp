@@ -41,7 +41,12 @@ class WeightFolder {
     } else {
       PAN_CHECK(core::exists(index), kData, "the folder holds no weights")
           .where(folder)
-          .expected("model.safetensors or model.safetensors.index.json");
+          .expected("model.safetensors or model.safetensors.index.json")
+          .got(core::exists(folder + "/pytorch_model.bin") ? "pytorch_model.bin, which is not read"
+                                                           : "neither")
+          .remedy(
+              "Fetch the model again, or save it with transformers' save_pretrained, which writes "
+              "safetensors");
       open_shards(index);
     }
     for (size_t i = 0; i < files_.size(); ++i) {
@@ -287,7 +292,8 @@ std::vector<bool> load_weights(const std::string& folder, const Arch& arch, cons
             "the weights are not those of the architecture in config.json")
       .where(folder)
       .expected("the tensors of a model with " + std::to_string(arch.num_layers) + " layers")
-      .got("missing: " + list_names(missing) + "; unexpected: " + list_names(unexpected));
+      .got("missing: " + list_names(missing) + "; unexpected: " + list_names(unexpected))
+      .remedy("config.json and weights are of different models; take both from one folder");
 
   const auto load = [&](const std::string& name, const at::Tensor& tensor) {
     const SafetensorsFile* file = files.file_of(name);
@@ -300,8 +306,9 @@ std::vector<bool> load_weights(const std::string& folder, const Arch& arch, cons
     PAN_CHECK(tensor.sizes() == at::IntArrayRef(info->shape), kData, "a weight has the wrong shape")
         .where(file->path())
         .pointer(name)
-        .expected(shape_text(tensor.sizes()))
-        .got(shape_text(info->shape));
+        .expected(shape_text(tensor.sizes()) + ", as config.json says")
+        .got(shape_text(info->shape))
+        .remedy("config.json and weights are of different models; take both from one folder");
     file->load_into(name, tensor, /*require_finite=*/true);
   };
   for (const auto& [name, tensor] : wanted) load(name, tensor);

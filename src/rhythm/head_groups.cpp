@@ -85,7 +85,7 @@ HeadGroups make_head_groups(const std::vector<int64_t>& layers, int64_t heads_pe
   PAN_CHECK(distance.size() >= 2, kConfig, "head groups need at least 2 tapped heads")
       .pointer("/rhythm/layers")
       .got(std::to_string(distance.size()))
-      .remedy("tap more layers, or set rhythm.enabled to false");
+      .remedy("Tap more layers, or set rhythm.enabled to false");
   PAN_CHECK(distance.size() == layers.size() * static_cast<size_t>(heads_per_layer), kInternal,
             "one distance a head is needed")
       .where("rhythm::make_head_groups");
@@ -180,7 +180,7 @@ HeadGroups HeadGroupCalibrator::finish() const {
   PAN_CHECK(num_sequences() > 0, kData,
             "no calibration sequence has a response, so heads cannot be sorted into groups")
       .where("rhythm calibration")
-      .remedy("check that the model answers at all, or set rhythm.enabled to false");
+      .remedy("Check that the model answers at all, or set rhythm.enabled to false");
   const size_t all = layers_.size() * static_cast<size_t>(heads_);
   std::vector<double> without_sink(all), with_sink(all);
   for (size_t i = 0; i < all; ++i) {
@@ -218,6 +218,13 @@ std::vector<int64_t> resolve_layers(const RhythmConfig& config, const std::vecto
   std::sort(layers.begin(), layers.end());
   if (std::adjacent_find(layers.begin(), layers.end()) != layers.end()) throw refuse("every layer once");
   return layers;
+}
+
+std::vector<int64_t> resolve_layers(const RhythmConfig& config, const std::vector<int64_t>& default_layers,
+                                    int64_t num_layers) {
+  std::vector<int64_t> all(static_cast<size_t>(num_layers));
+  std::iota(all.begin(), all.end(), int64_t{0});
+  return resolve_layers(config, default_layers, all);
 }
 
 }  // namespace pan::rhythm

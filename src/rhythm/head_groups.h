@@ -75,5 +75,8 @@ class HeadGroupCalibrator {
 // all_layers.
 std::vector<int64_t> resolve_layers(const RhythmConfig& config, const std::vector<int64_t>& default_layers,
                                     const std::vector<int64_t>& all_layers);
+// The same where all layers are 0 .. num_layers - 1.
+std::vector<int64_t> resolve_layers(const RhythmConfig& config, const std::vector<int64_t>& default_layers,
+                                    int64_t num_layers);
 
 }  // namespace pan::rhythm

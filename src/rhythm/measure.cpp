@@ -268,7 +268,7 @@ void check_batch(const std::vector<kernels::LayerQk>& layers, const Batch& batch
                 "the head groups are those of other layers or of another model")
           .where("rhythm")
           .got("layer " + std::to_string(h.layer) + ", head " + std::to_string(h.head))
-          .remedy("calibrate again");
+          .remedy("Calibrate again");
     }
   }
 }

@@ -188,24 +188,24 @@ inline void describe(core::Fields& f, RhythmConfig& c) {
 inline void check(const RhythmConfig& c, const std::string& prefix = "/rhythm") {
   PAN_CHECK(c.h_hi >= c.h_lo, kConfig, "the band of future attention is empty")
       .pointer(prefix + "/h_hi")
-      .expected(">= h_lo = " + std::to_string(c.h_lo))
+      .expected(">= rhythm.h_lo = " + std::to_string(c.h_lo))
       .got(std::to_string(c.h_hi));
   PAN_CHECK(c.h_hi - c.h_lo + 1 >= c.fai_min_rows, kConfig, "no key can have that many readers in the band")
       .pointer(prefix + "/fai_min_rows")
-      .expected("<= h_hi - h_lo + 1 = " + std::to_string(c.h_hi - c.h_lo + 1))
+      .expected("<= rhythm.h_hi - rhythm.h_lo + 1 = " + std::to_string(c.h_hi - c.h_lo + 1))
       .got(std::to_string(c.fai_min_rows));
   PAN_CHECK(c.preplan.max_tokens >= c.preplan.min_tokens, kConfig, "the preplan phase has no possible length")
       .pointer(prefix + "/preplan/max_tokens")
-      .expected(">= min_tokens = " + std::to_string(c.preplan.min_tokens))
+      .expected(">= rhythm.preplan.min_tokens = " + std::to_string(c.preplan.min_tokens))
       .got(std::to_string(c.preplan.max_tokens));
   const bool selects =
       c.credit == Credit::kEntropy || c.credit == Credit::kLocalChunk || c.credit == Credit::kGlobalAnchor;
   PAN_CHECK(c.credit_select == CreditSelect::kTop || selects, kConfig,
             "credit_select bottom has no meaning with this credit")
       .pointer(prefix + "/credit_select")
-      .expected("top, or credit entropy, local_chunk or global_anchor")
+      .expected("top, or rhythm.credit entropy, local_chunk or global_anchor")
       .got("bottom")
-      .remedy("remove credit_select or choose another credit");
+      .remedy("Remove credit_select or choose another credit");
 }
 
 }  // namespace pan::rhythm

@@ -20,6 +20,19 @@ struct SequenceText {
   int64_t num_tokens() const { return static_cast<int64_t>(token_bytes.size()); }  // N
 };
 
+// The text of a sequence of token ids; `Tokenizer` has is_special(id) and token_bytes(id).
+template <class Tokenizer>
+SequenceText text_of(const Tokenizer& tokenizer, const std::vector<int64_t>& tokens, int64_t prompt_length) {
+  SequenceText text;
+  text.prompt_length = prompt_length;
+  for (int64_t id : tokens) {
+    const bool special = tokenizer.is_special(id);
+    text.special.push_back(special ? 1 : 0);
+    text.token_bytes.push_back(special ? std::string() : tokenizer.token_bytes(id));
+  }
+  return text;
+}
+
 // Space, tab, newline, vertical tab, form feed or carriage return.
 bool is_space(char byte);
 

@@ -228,7 +228,8 @@ void check_sizes(const RlConfig& c, const RlFacts& facts) {
                                    : facts.sequences_per_iteration / facts.samples_per_prompt) +
                 " prompts x " + std::to_string(facts.samples_per_prompt) + " samples)")
       .got(std::to_string(c.ppo.minibatch_size) + " (remainder " +
-           std::to_string(facts.sequences_per_iteration % c.ppo.minibatch_size) + ")");
+           std::to_string(facts.sequences_per_iteration % c.ppo.minibatch_size) + ")")
+      .remedy("Change ppo.minibatch_size, train.prompts_per_iteration or train.samples_per_prompt");
   PAN_CHECK(!compares_groups(c.advantage.estimator) || facts.samples_per_prompt >= 2, kConfig,
             "this estimator compares the answers of one prompt")
       .pointer("/advantage/estimator")
@@ -238,8 +239,9 @@ void check_sizes(const RlConfig& c, const RlFacts& facts) {
   PAN_CHECK(c.advantage.overlong_buffer_tokens <= facts.max_response_tokens, kConfig,
             "the overlong buffer is longer than the longest response")
       .pointer("/advantage/overlong_buffer_tokens")
-      .expected("<= " + std::to_string(facts.max_response_tokens))
-      .got(std::to_string(c.advantage.overlong_buffer_tokens));
+      .expected("<= rollout.max_new_tokens = " + std::to_string(facts.max_response_tokens))
+      .got(std::to_string(c.advantage.overlong_buffer_tokens))
+      .remedy("Make the buffer shorter, or answers longer");
 }
 
 void check_pairs(const RlConfig& c) {
@@ -247,16 +249,22 @@ void check_pairs(const RlConfig& c) {
   PAN_CHECK(kl_place(c) != KlPlace::kLoss || e == KlEstimator::kK2 || e == KlEstimator::kK3, kConfig,
             "this KL estimator has no useful gradient in a loss")
       .pointer("/kl/estimator")
-      .expected("k2, k3 or auto with kl.in = loss");
+      .expected("k2, k3 or auto with kl.in = loss")
+      .got(e == KlEstimator::kK1 ? "k1" : "abs")
+      .remedy("Leave kl.estimator out, or set kl.in to reward");
   PAN_CHECK(c.ppo.policy_loss != PolicyLoss::kGspo || c.ppo.aggregation == Aggregation::kSeqMeanTokenMean,
             kConfig, "gspo gives every sequence the same weight")
       .pointer("/ppo/aggregation")
-      .expected("seq-mean-token-mean with ppo.policy_loss = gspo");
+      .expected("seq-mean-token-mean with ppo.policy_loss = gspo")
+      .got("another aggregation")
+      .remedy("Set ppo.aggregation to seq-mean-token-mean, or another ppo.policy_loss");
   for (const auto* o : {&c.optimizer, &c.critic_optimizer})
     PAN_CHECK(o->min_lr_ratio == 0 || o->schedule != Schedule::kConstant, kConfig,
               "a constant schedule has no end to go down to")
         .pointer(o == &c.optimizer ? "/optimizer/min_lr_ratio" : "/critic_optimizer/min_lr_ratio")
-        .expected("0, or schedule linear or cosine");
+        .expected("0, or schedule linear or cosine")
+        .got(std::to_string(o->min_lr_ratio))
+        .remedy("Set min_lr_ratio to 0, or choose a schedule that falls");
 }
 
 std::vector<std::string> idle_settings(const RlConfig& c) {

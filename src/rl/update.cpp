@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 
 #include "core/error.h"
@@ -16,6 +17,16 @@ namespace pan::rl {
 namespace {
 
 using Sums = std::map<std::string, double>;
+
+class Stopwatch {
+ public:
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
 
 // Sums; the extreme for names that end in _max or _min.
 void merge(const std::string& name, double value, Sums& into) {
@@ -112,11 +123,15 @@ class UpdateRun {
     for (const EpochPlan& epoch : in_.plan.epochs)
       for (const Minibatch& minibatch : epoch)
         total_micro_ += passes * static_cast<int64_t>(minibatch.size());
+    const Stopwatch watch;
     if (separate) loop(critic_phase_, [this](const Minibatch& m) { return critic_step(m); });
+    result_.critic_seconds = watch.seconds();
     if (!stopped() && !warming)
       loop(policy_phase_, [this, shared](const Minibatch& m) { return policy_step(m, shared); });
     else if (!stopped() && shared)
       loop(critic_phase_, [this](const Minibatch& m) { return critic_step(m); });
+    (warming ? result_.critic_seconds : result_.actor_seconds) =
+        watch.seconds() - (warming ? 0 : result_.critic_seconds);
     write_metrics(separate || shared, warming);
     return std::move(result_);
   }

@@ -48,9 +48,10 @@ struct UpdateOptions {
 struct UpdateResult {
   Metrics metrics;  // actor/*, critic/*: token-weighted over everything the update trained on
   bool interrupted =
-      false;              // by progress: the weights are half-way through an update, do not checkpoint them
-  bool bad = false;       // max_bad_steps skipped steps in a row
-  std::string first_bad;  // the first non-finite tensor seen, "" if none
+      false;         // by progress: the weights are half-way through an update, do not checkpoint them
+  bool bad = false;  // max_bad_steps skipped steps in a row
+  double actor_seconds = 0, critic_seconds = 0;  // a shared trunk's steps count as the actor's
+  std::string first_bad;                         // the first non-finite tensor seen, "" if none
 };
 
 class Updater {

@@ -19,6 +19,8 @@ void read_jsonl(const std::string& path, const std::string& remedy,
                 const std::function<void(const core::Json&, int64_t)>& row) {
   PAN_CHECK(core::exists(path) && !core::is_folder(path), kData, "data file not found")
       .where(path)
+      .expected("a JSONL file")
+      .got(core::is_folder(path) ? "a folder" : "nothing of that name")
       .remedy(remedy);
   const std::string text = core::read_file(path);
   int64_t line = 0, rows = 0;
@@ -29,11 +31,20 @@ void read_jsonl(const std::string& path, const std::string& remedy,
     ++line;
     if (content.empty()) continue;
     const core::Json json = core::parse_json(content, path + ", " + line_name(line));
-    PAN_CHECK(json.is_object(), kData, "a row is not an object").where(path).pointer(line_name(line));
+    PAN_CHECK(json.is_object(), kData, "a row is not an object")
+        .where(path)
+        .pointer(line_name(line))
+        .expected("one JSON object a line")
+        .got(std::string(content.substr(0, 60)))
+        .remedy("Mend that line");
     row(json, line);
     ++rows;
   }
-  PAN_CHECK(rows > 0, kData, "data file has no rows").where(path).expected("one JSON object a line");
+  PAN_CHECK(rows > 0, kData, "data file has no rows")
+      .where(path)
+      .expected("one JSON object a line")
+      .got(text.empty() ? "an empty file" : "nothing but blank lines")
+      .remedy("Fetch or make the file again, or give another path");
 }
 
 std::string text_of(const core::Json& row, const std::string& key, const std::string& path, int64_t line) {
@@ -41,7 +52,9 @@ std::string text_of(const core::Json& row, const std::string& key, const std::st
   PAN_CHECK(it != row.end() && (it->is_string() || it->is_number()), kData, "a row lacks a text")
       .where(path)
       .pointer(line_name(line) + ", key \"" + key + "\"")
-      .got(it == row.end() ? "no such key" : it->type_name());
+      .expected("text")
+      .got(it == row.end() ? "no such key" : it->type_name())
+      .remedy("Mend that line, or name the key that your rows have");
   return it->is_string() ? it->get<std::string>() : it->dump();
 }
 

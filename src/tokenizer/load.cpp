@@ -28,7 +28,11 @@ bool ends_with(std::string_view text, std::string_view end) {
 }  // namespace
 
 std::shared_ptr<const Tokenizer> load(const std::string& path) {
-  PAN_CHECK(core::exists(path), kData, "there is no such tokenizer file or model folder").where(path);
+  PAN_CHECK(core::exists(path), kData, "there is no such tokenizer file or model folder")
+      .where(path)
+      .expected("a model folder, tokenizer.json or tokenizer.model")
+      .got("nothing of that name")
+      .remedy("Check the path");
   if (!core::is_folder(path)) {
     if (ends_with(path, ".json")) return load_json(path);
     if (ends_with(path, ".model")) return load_model(path);

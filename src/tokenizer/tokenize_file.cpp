@@ -24,14 +24,17 @@ std::string text_of_row(std::string_view line, const std::string& input, int64_t
     throw core::Error(core::ErrorKind::kData, "a row is not valid JSON")
         .where(input)
         .pointer(at)
-        .got(error.got_text());
+        .expected("{\"text\": \"...\"}")
+        .got(error.got_text())
+        .remedy("Mend that line");
   }
   const bool good = row.is_object() && row.contains("text") && row["text"].is_string();
   PAN_CHECK(good, kData, "a row has no text")
       .where(input)
       .pointer(at)
       .expected("{\"text\": \"...\"}")
-      .got(core::dump_json(row).substr(0, 200));
+      .got(core::dump_json(row).substr(0, 200))
+      .remedy("Mend that line");
   return row["text"].get<std::string>();
 }
 

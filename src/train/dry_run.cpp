@@ -39,6 +39,7 @@ void add_memory(std::vector<std::string>& lines, const MemoryPlan& plan) {
   const auto total = static_cast<int64_t>(core::total_memory_bytes());
   lines.push_back("  " + size_text(plan.peak()) + "  peak, of " + size_text(total));
   PAN_CHECK(plan.peak() <= total, kDevice, "the run does not fit into memory")
+      .where("this machine")
       .expected("at most " + size_text(total))
       .got(size_text(plan.peak()))
       .remedy(

@@ -1,10 +1,12 @@
 #include "train/iteration_metrics.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "core/memory.h"
 #include "metrics/metric.h"
+#include "train/flops.h"
 
 namespace pan::train {
 namespace {
@@ -56,6 +58,20 @@ void reward_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m
   m.mean("reward/total/mean", total, n);
 }
 
+// Shares of the samples in eighths of (0, limit], the first of them from 0 on.
+void histogram(const std::string& prefix, const std::vector<double>& lengths, int64_t limit,
+               metrics::MetricSet& m) {
+  constexpr int kParts = 8;
+  std::vector<double> counts(kParts);
+  for (double length : lengths) {
+    const double part = std::ceil(length * kParts / static_cast<double>(std::max<int64_t>(1, limit)));
+    counts[static_cast<size_t>(std::clamp(part, 1.0, double{kParts})) - 1] += 1;
+  }
+  for (int i = 0; i < kParts; ++i)
+    m.mean(prefix + "/hist/" + std::to_string(i + 1), counts[static_cast<size_t>(i)],
+           static_cast<double>(lengths.size()));
+}
+
 void length_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m) {
   std::vector<double> prompts, responses;
   double truncated = 0, stop_string = 0, end_of_text = 0, cut_mass = 0;
@@ -70,6 +86,8 @@ void length_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m
   const auto n = static_cast<double>(it.samples.size());
   m.three("prompt_length", prompts);
   m.three("response_length", responses);
+  histogram("prompt_length", prompts, s.config.train.max_prompt_tokens, m);
+  histogram("response_length", responses, s.config.rollout.max_new_tokens, m);
   m.mean("response_length/clip_ratio", truncated, n);
   m.mean("response/stop_string_ratio", stop_string, n);
   m.mean("response/end_of_text_ratio", end_of_text, n);
@@ -93,6 +111,28 @@ void rhythm_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m
   m.last("rhythm/groups/overlap_local", s.state.groups.local_overlap);
   m.last("rhythm/groups/overlap_global", s.state.groups.global_overlap);
   m.last("rhythm/groups/refreshed", s.state.groups_iteration == it.index ? 1 : 0);
+}
+
+// Model FLOPs utilisation: operations of the formulas in flops.h over what the device could have done in the
+// time. A backward pass counts twice a forward.
+void utilisation(const Session& s, const Iteration& it, metrics::MetricSet& m) {
+  if (s.peak_flops <= 0) return;
+  const double actor = forward_flops(s.policy->arch(), it.sequences, true);
+  const double critic = s.critic ? forward_flops(s.critic->arch(), it.sequences, false) : 0.0;
+  auto put = [&](const std::string& name, double flops, double seconds) {
+    if (flops > 0 && seconds > 0) m.last("perf/mfu/" + name, flops / seconds / s.peak_flops);
+  };
+  auto metric = [&](const std::string& key) {
+    const auto found = it.metrics.find(key);
+    return found == it.metrics.end() ? 0.0 : found->second;
+  };
+  const auto epochs = static_cast<double>(s.config.rl.ppo.epochs);
+  const double steps = metric("actor/optimizer_steps") + metric("actor/skipped_steps");
+  put("actor", 3 * actor * epochs * steps / static_cast<double>(std::max<int64_t>(1, it.plan.num_steps())),
+      metric("timing_s/update_actor"));
+  put("critic", 3 * critic * epochs, metric("timing_s/update_critic"));
+  put("actor_infer", actor * (s.reference ? 2 : 1) + critic, it.seconds.at("score"));
+  put("rollout", actor, it.seconds.at("gen"));
 }
 
 void time_metrics(const Iteration& it, metrics::MetricSet& m) {
@@ -126,6 +166,7 @@ void collect_metrics(const Session& s, Iteration& it) {
   rhythm_metrics(s, it, m);
   m.put(rl::sampler_mismatch(it.sequences, it.scored));
   time_metrics(it, m);
+  utilisation(s, it, m);
   m.last("training/global_step", static_cast<double>(it.index + 1));
   m.last("training/num_sequences", static_cast<double>(it.sequences.size()));
   for (const auto& [key, value] : m.values()) it.metrics.emplace(key, value);

@@ -38,13 +38,11 @@ MemoryPlan plan_memory(const config::RunConfig& c, const model::Arch& a) {
   const int64_t n = a.num_parameters(), e = element_bytes(c);
   MemoryPlan plan;
   plan.resident.emplace_back("program", kProcessBytes);
-  // float32: weights, gradients, two moments. bfloat16: weights, their gradients, masters, float32 gradient
-  // sums, two moments.
-  const int64_t trained = e == 4 ? 16 * n : 2 * n + 2 * n + 16 * n;
-  plan.resident.emplace_back("policy (weights, gradients, optimizer)", trained);
-  const bool critic = rl::needs_critic(c.rl);
-  if (critic && c.rl.critic.mode == rl::CriticMode::kSeparate)
-    plan.resident.emplace_back("critic (weights, gradients, optimizer)", trained);
+  // float32: weights, two moments. bfloat16: weights, masters, two moments.
+  const int64_t trained = (e == 4 ? 12 : 14) * n;
+  plan.resident.emplace_back("policy (weights, optimizer)", trained);
+  const bool critic = rl::needs_critic(c.rl) && c.rl.critic.mode == rl::CriticMode::kSeparate;
+  if (critic) plan.resident.emplace_back("critic (weights, optimizer)", trained);
   if (rl::needs_reference(c.rl)) plan.resident.emplace_back("reference (weights)", e * n);
 
   const int64_t longest = c.train.max_prompt_tokens + c.rollout.max_new_tokens;
@@ -52,8 +50,10 @@ MemoryPlan plan_memory(const config::RunConfig& c, const model::Arch& a) {
       "sampling (cache, logits)",
       rollout::generate_bytes(a, compute_type(c.model), c.rollout, c.sequences_per_iteration(), longest));
   const int64_t tokens = micro_batch_tokens(c);
-  plan.phases.emplace_back("update (activations of one micro-batch)",
-                           tokens * (a.num_layers * block_elements(a) + 6 * a.hidden_size) * e);
+  // Gradients live while the update runs, summed in float32; of bfloat16 weights those of the pass at hand too.
+  const int64_t gradients = 4 * n * (critic ? 2 : 1) + (e == 4 ? 0 : 2 * n);
+  const int64_t activations = tokens * (a.num_layers * block_elements(a) + 6 * a.hidden_size) * e;
+  plan.phases.emplace_back("update (gradients, activations of one micro-batch)", gradients + activations);
   return plan;
 }
 

@@ -12,7 +12,11 @@ namespace pan::train {
 
 PromptSource::PromptSource(const tasks::Task& task, EncodePrompt encode, PromptOptions options)
     : task_(task), encode_(std::move(encode)), options_(options), size_(task.size(tasks::Split::kTrain)) {
-  PAN_CHECK(size_ != 0, kData, "the training split of task " + task.name() + " is empty").pointer("/task");
+  PAN_CHECK(size_ != 0, kData, "the training split of task " + task.name() + " is empty")
+      .pointer("/task")
+      .expected("one problem or more")
+      .got("0")
+      .remedy("Check the task's paths and sizes");
 }
 
 int64_t PromptSource::index_at(int64_t position) {
@@ -51,8 +55,10 @@ std::vector<Prompt> PromptSource::next(int64_t n) {
     ++num_skipped_;
     ++skipped_in_a_row;
     PAN_CHECK(skipped_in_a_row < (size_ < 0 ? 10000 : size_), kData, "every prompt of the task is too long")
+        .where("task " + task_.name())
         .expected("at most train.max_prompt_tokens = " + std::to_string(options_.max_prompt_tokens) +
                   " tokens")
+        .got("more, " + std::to_string(skipped_in_a_row) + " times in a row")
         .remedy("Raise train.max_prompt_tokens");
   }
   return prompts;

@@ -101,6 +101,7 @@ RunDir RunDir::open(const std::string& path) {
   PAN_CHECK(is_run(dir.path_), kData, "this is not a run folder")
       .where(dir.path_)
       .expected("config.json and checkpoints/")
+      .got(core::exists(dir.path_) ? "neither" : "nothing of that name")
       .remedy("Give the folder that `pan-ppo train` made (--run-dir)");
   dir.lock_ = std::make_unique<core::FolderLock>(dir.path_);
   return dir;

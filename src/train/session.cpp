@@ -6,6 +6,7 @@
 #include "core/log.h"
 #include "rl/rl_config.h"
 #include "tasks/registry.h"
+#include "train/flops.h"
 
 namespace pan::train {
 
@@ -67,12 +68,6 @@ void check_vocabulary(const tokenizer::Tokenizer& tokenizer, const model::Arch& 
       .remedy("Tokenizer and weights are of different models; take both from one folder");
 }
 
-std::vector<int64_t> all_layers(const model::Arch& arch) {
-  std::vector<int64_t> layers(static_cast<size_t>(arch.num_layers));
-  for (int64_t i = 0; i < arch.num_layers; ++i) layers[static_cast<size_t>(i)] = i;
-  return layers;
-}
-
 void load_models(Session& s, const OpenOptions& options) {
   const config::RunConfig& c = s.config;
   const model::DecoderOptions decoder_options{.dtype = compute_type(c.model), .device = s.device};
@@ -100,6 +95,7 @@ std::unique_ptr<Session> open_session(const config::RunConfig& config, const Ope
   PAN_CHECK(!config.model.path.empty(), kConfig, "no model is named")
       .pointer("/model/path")
       .expected("a Hugging Face folder")
+      .got("\"\"")
       .remedy("Set model.path, e.g. --set model.path=DIR");
   s.device = prepare_process(config.model, config.threads);
   s.tokenizer = tokenizer::load(config.model.path);
@@ -113,9 +109,10 @@ std::unique_ptr<Session> open_session(const config::RunConfig& config, const Ope
       .pointer("/train/max_prompt_tokens")
       .expected("train.max_prompt_tokens + rollout.max_new_tokens <= " + std::to_string(arch.max_positions))
       .got(std::to_string(config.train.max_prompt_tokens) + " + " +
-           std::to_string(config.rollout.max_new_tokens));
+           std::to_string(config.rollout.max_new_tokens))
+      .remedy("Lower train.max_prompt_tokens or rollout.max_new_tokens");
   if (config.rhythm.enabled)
-    s.tap_layers = rhythm::resolve_layers(config.rhythm, model::default_tap_layers(arch), all_layers(arch));
+    s.tap_layers = rhythm::resolve_layers(config.rhythm, model::default_tap_layers(arch), arch.num_layers);
   s.prompts =
       std::make_unique<PromptSource>(*s.task, s.encoder(),
                                      PromptOptions{.seed = static_cast<uint64_t>(config.seed),
@@ -125,6 +122,8 @@ std::unique_ptr<Session> open_session(const config::RunConfig& config, const Ope
   s.state.kl = core::dump_json(s.kl->state());
   if (!options.load_models) return session;
   load_models(s, options);
+  s.peak_flops = config.train.peak_tflops ? 1e12 * *config.train.peak_tflops
+                                          : measured_peak_flops(s.device, compute_type(config.model));
   const int64_t steps_per_iteration =
       config.sequences_per_iteration() / config.rl.ppo.minibatch_size * config.rl.ppo.epochs;
   s.updater = std::make_unique<rl::Updater>(

@@ -63,6 +63,7 @@ struct Session {
   std::function<bool(double share)> update_should_stop;  // the same, before each micro-batch
   std::unique_ptr<PromptSource> prompts;
   LoopState state;
+  double peak_flops = 0;  // of the device, 1/s
 
   rl::Models models() const;
   EncodePrompt encoder() const;

@@ -11,6 +11,7 @@
 #include "config/load.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "model/arch.h"
 #include "model/safetensors.h"
 #include "train/tokenizer_files.h"
 
@@ -64,6 +65,25 @@ void check_same_run(const checkpoint::Checkpoint& c, const config::RunConfig& co
   core::log_warn("going on with changed settings: " + text);
 }
 
+// The model folder that the configuration names also gives reference, tokenizer and layers to tap.
+void check_same_model(const std::string& checkpoint, const std::string& model_folder) {
+  const model::Arch saved = model::read_arch(checkpoint), named = model::read_arch(model_folder);
+  auto text = [](const model::Arch& a) {
+    static const char* const kFamilies[] = {"llama", "qwen2", "qwen3"};
+    auto n = [](int64_t x) { return std::to_string(x); };
+    return std::string(kFamilies[static_cast<int>(a.family)]) + " with " + n(a.num_layers) +
+           " layers, hidden size " + n(a.hidden_size) + ", intermediate size " + n(a.intermediate_size) +
+           ", " + n(a.num_heads) + " heads (" + n(a.num_kv_heads) + " for keys) of size " + n(a.head_dim) +
+           ", vocabulary " + n(a.vocab_size) + (a.tied_embeddings ? ", tied" : "");
+  };
+  PAN_CHECK(text(saved) == text(named), kData, "the checkpoint is of another model than the run")
+      .where(checkpoint)
+      .expected(text(named) + ", as in " + model_folder)
+      .got(text(saved))
+      .remedy(
+          "Put the model back that the run was started with (model.path), or take a checkpoint of this run");
+}
+
 }  // namespace
 
 void save_snapshot(Session& s, const RunDir& dir, const LogLengths& lengths, std::optional<double> metric) {
@@ -101,6 +121,7 @@ Resumed resume_session(const RunDir& dir, const config::RunConfig& config, bool 
   }
   const checkpoint::Checkpoint& c = *found;
   check_same_run(c, config, allow_change);
+  check_same_model(c.file("policy"), config.model.path);
   resumed.session = open_session(config, {.policy_folder = c.file("policy"),
                                           .critic_folder = c.has_folder("critic") ? c.file("critic") : ""});
   Session& s = *resumed.session;

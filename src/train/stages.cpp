@@ -31,17 +31,6 @@ int64_t sample_id(const Session& s, int64_t iteration, size_t index) {
   return iteration * s.config.sequences_per_iteration() + static_cast<int64_t>(index);
 }
 
-rhythm::SequenceText text_of(const tokenizer::Tokenizer& tokenizer, const rl::TrainSequence& sequence) {
-  rhythm::SequenceText text;
-  text.prompt_length = sequence.prompt_length;
-  for (int64_t id : sequence.tokens) {
-    const bool special = tokenizer.is_special(id);
-    text.special.push_back(special ? 1 : 0);
-    text.token_bytes.push_back(special ? std::string() : tokenizer.token_bytes(id));
-  }
-  return text;
-}
-
 std::vector<int64_t> prompt_lengths(const rl::Capture& capture) {
   std::vector<int64_t> lengths;
   for (int64_t i : capture.sequences) lengths.push_back(capture.all[static_cast<size_t>(i)].prompt_length);
@@ -172,8 +161,10 @@ void run_scoring(Session& s, Iteration& it, const StageHooks& hooks) {
   auto visitor = [&](const rl::Capture& capture) {
     const Stopwatch tap_watch;
     std::vector<rhythm::SequenceText> texts;
-    for (int64_t i : capture.sequences)
-      texts.push_back(text_of(*s.tokenizer, capture.all[static_cast<size_t>(i)]));
+    for (int64_t i : capture.sequences) {
+      const rl::TrainSequence& sequence = capture.all[static_cast<size_t>(i)];
+      texts.push_back(rhythm::text_of(*s.tokenizer, sequence.tokens, sequence.prompt_length));
+    }
     auto measured =
         rhythm::measure(capture.layers, capture.batch.cu_seqlens, texts, s.state.groups, s.config.rhythm);
     for (size_t j = 0; j < measured.size(); ++j)
@@ -234,6 +225,8 @@ bool run_update(Session& s, Iteration& it, const StageHooks& hooks) {
   it.metrics.insert(result.metrics.begin(), result.metrics.end());
   s.kl->update(it.advantages.kl, static_cast<int64_t>(it.sequences.size()));
   s.state.kl = core::dump_json(s.kl->state());
+  it.metrics["timing_s/update_actor"] = result.actor_seconds;
+  if (s.value_head) it.metrics["timing_s/update_critic"] = result.critic_seconds;
   it.seconds["update"] = watch.seconds();
   return true;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,6 +24,7 @@ struct TrainConfig {
   int64_t show_sample_every = 10;
   int64_t early_stop_evals = 0;
   bool tensorboard = true;
+  std::optional<double> peak_tflops;
 };
 
 struct ModelConfig {
@@ -69,6 +71,13 @@ inline void describe(core::Fields& f, TrainConfig& c) {
        .unit = "evaluation",
        .doc =
            "Stops after this many evaluations in a row without a new best of checkpoint.metric. 0 = never."});
+  f.optional_number(
+      "peak_tflops", c.peak_tflops,
+      {.min = 0,
+       .exclusive_min = true,
+       .unit = "TFLOP/s",
+       .doc = "What the device can do at most in model.dtype, for the utilisation perf/mfu/*. null = "
+              "measured at the start with a matrix product."});
   f.boolean("tensorboard", c.tensorboard, "Writes TensorBoard event files into the run folder.");
 }
 

@@ -138,9 +138,12 @@ class Trainer {
     it.index = s_->state.iteration;
     const LoopState boundary = s_->state;
     const double begin = now_s();
+    const std::string name = "iteration " + std::to_string(it.index + 1);
     try {
+      core::log_debug(name + ": sampling");
       run_rollout(*s_, it, hooks());
       release_free_memory();
+      core::log_debug(name + ": scoring");
       run_scoring(*s_, it, hooks());
     } catch (const core::Error& error) {
       hide_progress();
@@ -153,6 +156,7 @@ class Trainer {
     run_rhythm(*s_, it);
     run_advantages(*s_, it);
     release_free_memory();
+    core::log_debug(name + ": updating");
     weights_are_dirty_ = true;
     const bool finished = run_update(*s_, it, update_hooks());
     release_free_memory();
