@@ -18,10 +18,9 @@ PAN_DEVICE void fai_block(const FaiJob& job) {
   const int t_end = min_of(task.length, task.s_end + reach);
   const float* lse = job.lse + head * job.num_tokens + task.sequence_begin;
   float* out = job.out + head * job.num_tokens + task.sequence_begin;
+  RowStream<T, kD, kTileRows> stream(row_at<T>(h.q, task.sequence_begin + t_begin, head), h.q.stride_token);
   auto load_rows = [&](int t, int stage) {
-    load_tile<T, kD, kTileRows>(
-        shared_at<T>(static_cast<size_t>(1 + stage) * tile), h.head_size, h.q.data,
-        [&](int r) { return t + r < t_end ? row_at<T>(h.q, task.sequence_begin + t + r, head) : nullptr; });
+    stream.load(shared_at<T>(static_cast<size_t>(1 + stage) * tile), t_end - t, h.head_size);
     commit_copies();
   };
   const int key = task.s_begin + warp_index() * 16 + quad_row();

@@ -109,18 +109,23 @@ PAN_DEVICE void load_matrix_x4(uint32_t (&r)[4], const T* row) {
 
 // c[16 x 8] += a[16 x 16] b[16 x 8], float32 sums.
 PAN_DEVICE void mma(Bf16, float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
       "{%0,%1,%2,%3};\n"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 PAN_DEVICE void mma(Fp16, float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
       "{%0,%1,%2,%3};\n"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// The same value, but nothing the compiler knows about it, so that what is worked out from it is not kept in
+// registers from elsewhere.
+PAN_DEVICE int opaque(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
 }
 
 PAN_DEVICE float exp2_fast(float x) {  // relative error 2^-22; subnormal results are 0
@@ -273,6 +278,8 @@ PAN_DEVICE void mma(Bf16, float (&c)[4], const uint32_t (&a)[4], uint32_t b0, ui
 PAN_DEVICE void mma(Fp16, float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   emulated::mma(false, c, a, b0, b1);
 }
+
+PAN_DEVICE int opaque(int x) { return x; }
 
 PAN_DEVICE float exp2_fast(float x) {
   const float y = std::exp2(x);

@@ -168,11 +168,9 @@ PAN_DEVICE void row_stats_block(const RowStatsJob& job) {
 
   const int first_key = task.t_begin > reach ? (task.t_begin - reach) / kKeys * kKeys : 0;
   const int key_head = task.head_begin / h.group;
+  RowStream<T, kD, kKeys> stream(row_at<T>(h.k, task.sequence_begin + first_key, key_head), h.k.stride_token);
   auto load_keys = [&](int s, int stage) {
-    const T* base = row_at<T>(h.k, task.sequence_begin + s, key_head);
-    const int count = task.t_end - s;
-    load_tile<T, kD, kKeys>(shared_at<T>(keys_at + static_cast<size_t>(stage) * tile), h.head_size, h.k.data,
-                            [&](int r) { return r < count ? base + r * h.k.stride_token : nullptr; });
+    stream.load(shared_at<T>(keys_at + static_cast<size_t>(stage) * tile), task.t_end - s, h.head_size);
     commit_copies();
   };
   load_tile<T, kD, kRows>(queries, h.head_size, h.q.data, [&](int r) {
@@ -185,11 +183,11 @@ PAN_DEVICE void row_stats_block(const RowStatsJob& job) {
   const int warp_row = warp_index() * 16 * kM;
   const int t_first = place_of(task, warp_row).t, t_last = place_of(task, warp_row + 16 * kM - 1).t;
   RowSums sums[kSlots];
-  int row_t[kSlots];
+  float row_t[kSlots];
   PAN_UNROLL
   for (int j = 0; j < kSlots; ++j) {
     sums[j] = empty_sums();
-    row_t[j] = place_of(task, warp_row + 8 * j + quad_row()).t;
+    row_t[j] = static_cast<float>(place_of(task, warp_row + 8 * j + quad_row()).t);
   }
   bool in_sinks = first_key < job.num_sink;  // `sums` are those of the sinks
   auto stash = [&] {
@@ -228,7 +226,7 @@ PAN_DEVICE void row_stats_block(const RowStatsJob& job) {
     if (far) {
       PAN_UNROLL
       for (int j = 0; j < kSlots; ++j) {
-        const float last = static_cast<float>(row_t[j] - column - (kKeys - 7));
+        const float last = row_t[j] - static_cast<float>(column + (kKeys - 7));
         add_far<kWanted>(sums[j], acc[j / 2], j % 2, scale, last, limit);
       }
       continue;
@@ -242,13 +240,15 @@ PAN_DEVICE void row_stats_block(const RowStatsJob& job) {
       }
       PAN_UNROLL
       for (int j = 0; j < kSlots; ++j) {
-        add_near<kWanted>(sums[j], acc[j / 2], j % 2, scale, row_t[j], column, part == 0 ? 0 : job.num_sink,
-                          part == 0 ? job.num_sink : 0x7fffffff, reach, limit);
+        add_near<kWanted>(sums[j], acc[j / 2], j % 2, scale, opaque(static_cast<int>(row_t[j])), column,
+                          part == 0 ? 0 : job.num_sink, part == 0 ? job.num_sink : 0x7fffffff, reach,
+                          static_cast<float>(opaque(job.waad_window)));
       }
     }
   }
   if (in_sinks) stash();
 
+  const int last_row = opaque(warp_row) + quad_row();
   PAN_UNROLL
   for (int j = 0; j < kSlots; ++j) {
     RowSums sink = any_sinks ? load_sums(sinks, j) : empty_sums();
@@ -256,7 +256,7 @@ PAN_DEVICE void row_stats_block(const RowStatsJob& job) {
     merge_lanes(sink, 2);
     merge_lanes(sums[j], 1);
     merge_lanes(sums[j], 2);
-    const RowPlace place = place_of(task, warp_row + 8 * j + quad_row());
+    const RowPlace place = place_of(task, last_row + 8 * j);
     if (place.real && quad_column() == 0)
       write_row(job, sink, sums[j], place.t, place.head * job.num_tokens + task.sequence_begin + place.t);
   }

@@ -16,22 +16,60 @@ PAN_DEVICE const T* row_at(const Packed& x, int64_t token, int head) {
   return static_cast<const T*>(x.data) + token * x.stride_token + head * x.stride_head;
 }
 
+// How the threads of a block share the copies of a tile: a thread keeps its 16 bytes of every kStep-th row.
+// Where a row's chunks do not divide the block, some threads copy nothing.
+template <class T, int kD>
+struct CopyPlan {
+  static constexpr int kChunk = 16 / static_cast<int>(sizeof(T)), kChunks = kD / kChunk;
+  static constexpr int kStep = kThreads / kChunks;
+  static constexpr bool kAllCopy = kStep * kChunks == kThreads;
+};
+
 // Starts copying kRows rows; row_of(r) is the row's address, or null for zeros. Elements from head_size on
 // are zeros. The caller commits, waits, and puts a barrier before the tile is read.
 template <class T, int kD, int kRows, class RowOf>
 PAN_DEVICE void load_tile(Shared<T> tile, int head_size, const void* any_address, RowOf row_of) {
-  constexpr int kChunk = 16 / static_cast<int>(sizeof(T)), kChunks = kD / kChunk;
-  constexpr int kCopies = kRows * kChunks;
-  PAN_UNROLL
-  for (int i = 0; i < (kCopies + kThreads - 1) / kThreads; ++i) {
-    const int chunk = i * kThreads + thread_index(), row = chunk / kChunks, at = chunk % kChunks * kChunk;
-    if (kCopies % kThreads != 0 && chunk >= kCopies) break;
-    const T* from = row_of(row);
+  using Plan = CopyPlan<T, kD>;
+  const int row = thread_index() / Plan::kChunks, at = thread_index() % Plan::kChunks * Plan::kChunk;
+  if (!Plan::kAllCopy && row >= Plan::kStep) return;
+  PAN_NO_UNROLL  // nothing here is waited for, and row_of may need many registers
+  for (int i = 0; i < kRows; i += Plan::kStep) {
+    if (kRows % Plan::kStep != 0 && row + i >= kRows) break;
+    const T* from = row_of(row + i);
     const bool valid = from != nullptr && at < head_size;
-    copy_async(tile + (row * tile_stride<T, kD>() + at),
+    copy_async(tile + ((row + i) * tile_stride<T, kD>() + at),
                valid ? from + at : static_cast<const T*>(any_address), valid);
   }
 }
+
+// The same for rows that follow one another: a thread's address moves on from tile to tile.
+template <class T, int kD, int kRows>
+struct RowStream {
+  using Plan = CopyPlan<T, kD>;
+  const T* next;   // this thread's 16 bytes of the next tile's first row it copies
+  int64_t stride;  // of a row
+
+  PAN_DEVICE RowStream(const T* first_row, int64_t row_stride)
+      : next(first_row + thread_index() / Plan::kChunks * row_stride +
+             thread_index() % Plan::kChunks * Plan::kChunk),
+        stride(row_stride) {}
+
+  // The next kRows rows, those from `count` on as zeros.
+  PAN_DEVICE void load(Shared<T> tile, int count, int head_size) {
+    const int row = thread_index() / Plan::kChunks, at = thread_index() % Plan::kChunks * Plan::kChunk;
+    const T* from = next;
+    next += kRows * stride;
+    if (!Plan::kAllCopy && row >= Plan::kStep) return;
+    const int last = at < head_size ? count - row : 0;
+    const Shared<T> to = tile + (row * tile_stride<T, kD>() + at);
+    PAN_UNROLL
+    for (int i = 0; i < kRows; i += Plan::kStep) {
+      if (kRows % Plan::kStep != 0 && row + i >= kRows) break;
+      copy_async(to + i * tile_stride<T, kD>(), from, i < last);  // what is not valid is not read
+      from += Plan::kStep * stride;
+    }
+  }
+};
 
 template <int kM, int kN>
 PAN_DEVICE void clear(float (&acc)[kM][kN][4]) {
