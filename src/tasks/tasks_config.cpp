@@ -46,6 +46,12 @@ void describe(core::Fields& f, LogicGridConfig& c) {
       {.min = 2, .max = 8, .doc = "Values per attribute that puzzles are drawn from; at least the houses."});
   f.boolean("direct_deduction", c.direct_deduction,
             "Only puzzles that are solved clue by clue, without supposing anything.");
+  f.number("worked_share", c.worked_share,
+           {.min = 0,
+            .max = 1,
+            .doc = "Share of the worked answers, for supervised training, that show their deductions; the "
+                   "others give the "
+                   "solution alone."});
   f.number("cell_weight", c.cell_weight, {.min = 0, .doc = "Paid times the share of right cells."});
   f.number("format_weight", c.format_weight,
            {.min = 0, .doc = "Paid when the answer names every house and attribute once and nothing else."});

@@ -42,6 +42,7 @@ struct LogicGridConfig {
   int64_t attribute_pool = 12;
   int64_t value_pool = 8;
   bool direct_deduction = false;
+  double worked_share = 1;
   double cell_weight = 0;
   double format_weight = 0;
 };

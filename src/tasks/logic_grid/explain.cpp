@@ -127,6 +127,7 @@ class Explainer {
     std::string line = "Clue " + std::to_string(best + 1) + ": " +
                        clue_text(p_.clues[static_cast<size_t>(best)], p_, w_, style_);
     line.pop_back();
+    if (!r.unary) line += known(r.a, before) + known(r.b, before);
     line += ", so ";
     const bool a_changed = before[static_cast<size_t>(r.a)] != open(r.a);
     if (a_changed) line += state(r.a);
@@ -134,6 +135,12 @@ class Explainer {
       line += (a_changed ? " and " : "") + state(r.b);
     lines_.push_back(line + ".");
     return true;
+  }
+
+  // ", tea is in house 1": what the clue is read with, said again beside it; "" where nothing is known of e.
+  std::string known(int e, const Domains& before) const {
+    const uint8_t houses = before[static_cast<size_t>(e)];
+    return count(houses) == p_.shape.houses ? "" : ", " + word(e) + " is in house " + house_list(houses);
   }
 
   int gain_of(int e, const Domains& after) const {

@@ -94,7 +94,10 @@ class LogicGrid : public Task {
                            config_.prompt_style, config_.answer_style);
     p.reference = solution_json(table);
     p.group = to_string(shape);
-    p.answer = answer_text(explain(d.puzzle, d.wording, config_.prompt_style), table, config_.answer_style);
+    const bool worked = stream.uniform() < config_.worked_share;
+    p.answer =
+        answer_text(worked ? explain(d.puzzle, d.wording, config_.prompt_style) : std::vector<std::string>(),
+                    table, config_.answer_style);
     return p;
   }
 
