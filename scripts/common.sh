@@ -28,6 +28,9 @@ cmake_program() {
   if [ -x .deps/venv/bin/cmake ]; then echo .deps/venv/bin/cmake; else echo cmake; fi
 }
 
+# nvcc's path, or nothing.
+find_nvcc() { command -v nvcc || ls "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" 2> /dev/null || true; }
+
 # configure_and_build FOLDER TARGETS... -- CMAKE OPTIONS...
 configure_and_build() {
   local folder=$1; shift

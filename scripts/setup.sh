@@ -17,7 +17,7 @@ step="choosing between CPU and CUDA"
 choice=${PAN_CUDA:-AUTO}
 driver=""
 if [ -r /proc/driver/nvidia/version ]; then driver=$(sed -n '1s/.*Kernel Module *\([0-9.]*\).*/\1/p' /proc/driver/nvidia/version); fi
-nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)
+nvcc=$(find_nvcc)
 case $choice in
   ON)
     [ -n "$nvcc" ] || fail "PAN_CUDA=ON needs the CUDA toolkit, and nvcc was not found. Install the toolkit (13.0) or set PAN_CUDA=OFF."
@@ -73,7 +73,7 @@ if [ "$(cat .deps/stamp 2> /dev/null || true)" != "$stamp" ]; then
     [ -f "$LIBTORCH/include/ATen/ATen.h" ] && [ -d "$LIBTORCH/lib" ] || fail "it has no include/ATen/ATen.h and lib/; point it at an unpacked LibTorch $torch_version"
   else
     step="installing LibTorch $torch_version into .deps/venv"
-    say "LibTorch $torch_version from its Python wheel ($([ $cuda = ON ] && echo "about 5 GB" || echo "about 1.3 GB"))"
+    say "LibTorch $torch_version from its Python wheel ($([ $cuda = ON ] && echo "about 4.7 GB" || echo "about 1.3 GB"))"
     pip install --no-deps "torch==$torch_version" || fail "pip could not install torch==$torch_version; check the network and the free disk space ($(df -h --output=avail . | tail -1 | tr -d ' ') free here)"
     if [ $cuda = ON ]; then
       # Everything that torch's metadata names for CUDA, without triton (640 MB that only Python uses).
@@ -86,7 +86,8 @@ for r in m.requires("torch") or []:
 PY
       )
       mapfile -t wanted <<< "$wanted"
-      pip install "${wanted[@]}" || fail "pip could not install the CUDA libraries of torch"
+      # pip complains at length about what torch lacks for Python; it is not needed here.
+      pip install "${wanted[@]}" 2> .deps/pip.log || { cat .deps/pip.log >&2; fail "pip could not install the CUDA libraries of torch"; }
     else
       # libtorch_cpu.so of this wheel loads these two libraries whether or not there is a GPU.
       pip install --no-deps 'nvidia-cuda-runtime>=13.0,<13.1' 'nvidia-cuda-cupti>=13.0,<13.1' || fail "pip could not install the CUDA runtime library"

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Sets up what is missing, builds everything and runs all tests that need nothing from outside the repository.
 #
-#   scripts/test.sh            format, layers, unit tests, sanitizers on the cheap suites
+#   scripts/test.sh            format, layers, unit tests, sanitizers on the cheap suites; where nvcc is there, the CUDA
+#                              sources are compiled for every architecture and the program is linked with them
 #   scripts/test.sh --quick    unit tests only
 #   scripts/test.sh --slow     also the slow tests
-case "${1:-}" in -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
+case "${1:-}" in -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 mode=${1:-}
 scripts/setup.sh
@@ -27,6 +28,24 @@ if [ "$mode" != --quick ]; then
   ctest --test-dir build/asan --output-on-failure -R "^($(IFS='|'; echo "${sanitized[*]}"))\$"
   unset ASAN_OPTIONS LSAN_OPTIONS UBSAN_OPTIONS
 fi
+# No GPU and no CUDA libraries are needed to compile and link: libtorch_cuda.so is part of every wheel, and what it loads itself
+# may be missing at link time. The other objects come out of the compiler cache, since only kernels/ differs.
+check_cuda() {
+  local nvcc; nvcc=$(find_nvcc)
+  if [ "$(cat .deps/cuda)" = ON ]; then say "CUDA: part of the build above"; return; fi
+  if [ -z "$nvcc" ]; then say "CUDA: not compiled, there is no nvcc here"; return; fi
+  local torch_lib
+  torch_lib=$(echo "${LIBTORCH:-$(echo .deps/venv/lib/python3*/site-packages/torch)}"/lib)
+  if [ ! -e "$torch_lib/libtorch_cuda.so" ]; then say "CUDA: not compiled, $torch_lib has no libtorch_cuda.so"; return; fi
+  local begin=$SECONDS
+  configure_and_build build/cuda pan-ppo -- -DPAN_CUDA=ON
+  step="looking for device code of every architecture"
+  local found
+  found=$("$(dirname "$nvcc")/cuobjdump" --list-elf build/cuda/bin/pan-ppo | grep -oE 'sm_[0-9]+' | sort -u | xargs)
+  [ "$found" = "sm_80 sm_90" ] || fail "build/cuda/bin/pan-ppo holds device code for '$found', expected sm_80 and sm_90"
+  say "CUDA: compiled for $found and linked in $((SECONDS - begin)) s; not run, which takes a GPU (scripts/gpu_check.sh)"
+}
+[ "$mode" = --quick ] || check_cuda
 step="running the tests"
 labels='unit|config'
 [ "$mode" != --slow ] || labels='unit|config|slow'
