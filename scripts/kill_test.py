@@ -6,6 +6,7 @@ import pathlib
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -110,11 +111,68 @@ def compare_lines(name, expected, actual, differences):
     print(f"  {name}: {len(got)} lines")
 
 
+def without_lengths(path):
+    """state.json but for the length of the log that holds times: their digits differ."""
+    state = json.loads(path.read_text())
+    state["logs"]["state"].pop("metrics")
+    return state
+
+
+def varint(data, at):
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at
+
+
+def fields(data):
+    """(number, value) of each field of a protocol-buffer message."""
+    at = 0
+    while at < len(data):
+        key, at = varint(data, at)
+        kind = key & 7
+        if kind == 0:
+            value, at = varint(data, at)
+        elif kind == 2:
+            size, at = varint(data, at)
+            value, at = data[at:at + size], at + size
+        else:
+            size = {1: 8, 5: 4}[kind]
+            value, at = data[at:at + size], at + size
+        yield key >> 3, value
+
+
+def events(folder):
+    """(step, tag, bytes of the figure) of every scalar of the event files of a run, the clock's left out."""
+    found = []
+    for path in sorted((folder / "tensorboard").iterdir()):
+        data, at = path.read_bytes(), 0
+        while at < len(data):
+            size = struct.unpack_from("<Q", data, at)[0]
+            record, at = data[at + 12:at + 12 + size], at + 16 + size
+            event = dict(fields(record))
+            for number, value in fields(event.get(5, b"")):
+                figure = dict(fields(value)) if number == 1 else {}
+                tag = figure.get(1, b"").decode()
+                if not tag.startswith(UNCOMPARED):
+                    found.append((event.get(2, 0), tag, figure.get(2)))
+        if at != len(data):
+            found.append(("cut off", path.name, None))
+    return found
+
+
 def compare(left_alone, killed):
     differences = []
     for name in ("metrics.jsonl", "rollouts.jsonl"):
         compare_lines(name, left_alone / name, killed / name, differences)
-    # State as well as weights: what a further resume would start from. state.json holds clock times.
+    scalars = [events(run) for run in (left_alone, killed)]
+    if scalars[0] != scalars[1] or not scalars[0]:
+        differences.append(f"tensorboard: {len(scalars[1])} scalars, {len(scalars[0])} expected, or their values differ")
+    print(f"  tensorboard: {len(scalars[1])} scalars")
+    # State as well as weights: what a further resume would start from.
     folders = [(run / "checkpoints/latest").resolve() for run in (left_alone, killed)]
     names = [sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) for folder in folders]
     if names[0] != names[1]:
@@ -124,6 +182,11 @@ def compare(left_alone, killed):
         digests = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for folder in folders if (folder / name).exists()]
         if len(set(digests)) != 1 or len(digests) != 2:
             differences.append(f"{name} of the last checkpoint differs")
+    states = [without_lengths(folder / "state.json") for folder in folders]
+    for name in sorted(states[0].keys() | states[1].keys()):
+        if states[0].get(name) != states[1].get(name):
+            differences.append(f"section {name} of state.json differs")
+    print(f"  state.json: {', '.join(sorted(states[1]))}")
     print(f"  {len(tensors)} safetensors files of the last checkpoint (weights, masters, optimizers)")
     for kind in ("latest", "best"):
         steps = [(run / "checkpoints" / kind).resolve().name for run in (left_alone, killed)]

@@ -77,7 +77,8 @@ void Places::add_to(core::Error& error, const std::vector<std::string>& pointers
   }
   error.where(line_of(pointer) == core::kFromOverride ? "--set" : source_).pointer(places);
   if (error.remedy_text().empty())
-    error.remedy("Change one of them; `pan-ppo config explain " + pointer.substr(1) + "` says what it means");
+    error.remedy((places.find(';') == std::string::npos ? "Change it" : "Change one of them") +
+                 std::string("; `pan-ppo config explain ") + pointer.substr(1) + "` says what it means");
 }
 
 std::vector<std::string> pointers_of(const core::Describe& describe) {

@@ -37,6 +37,12 @@ std::vector<std::string> check(const RunConfig& c) {
       .expected("1, or eval.temperature > 0")
       .got(std::to_string(c.eval.samples))
       .remedy("Set eval.samples to 1, or eval.temperature to 1.0");
+  PAN_CHECK(c.eval.every == 0 || c.checkpoint.metric.rfind("eval/", 0) == 0, kConfig,
+            "only an evaluation can say which checkpoint is best")
+      .pointer("/checkpoint/metric")
+      .expected("a key of an evaluation, such as eval/accuracy (docs/metrics.md lists them)")
+      .got("\"" + c.checkpoint.metric + "\"")
+      .remedy("Set checkpoint.metric to eval/accuracy");
   if (c.rollout.top_k > 0 || c.rollout.top_p < 1)
     notes.push_back(
         "/rollout: top_k and top_p cut the distribution while training uses the full one; the gradient is "

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "core/log.h"
 #include "rl/rl_config.h"
 #include "tasks/registry.h"
@@ -96,6 +97,12 @@ std::unique_ptr<Session> open_session(const config::RunConfig& config, const Ope
       .pointer("/model/path")
       .expected("a Hugging Face folder")
       .got("\"\"")
+      .remedy("Set model.path, e.g. --set model.path=DIR");
+  PAN_CHECK(core::is_folder(config.model.path), kData, "there is no such model folder")
+      .where(config.model.path)
+      .pointer("/model/path")
+      .expected("a Hugging Face folder: config.json, *.safetensors, tokenizer.json or tokenizer.model")
+      .got(core::exists(config.model.path) ? "a file" : "nothing of that name")
       .remedy("Set model.path, e.g. --set model.path=DIR");
   s.device = prepare_process(config.model, config.threads);
   s.tokenizer = tokenizer::load(config.model.path);

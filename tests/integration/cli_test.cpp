@@ -1,16 +1,15 @@
 // The program as a person meets it: bad input gives one error line and its exit code, and the commands agree
 // with themselves.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "config/load.h"
 #include "core/json.h"
+#include "integration/cli_support.h"
 #include "sft/sft_trainer.h"
 #include "support/support.h"
 #include "train/tiny_run.h"
@@ -19,76 +18,19 @@ namespace pan::testing {
 namespace {
 
 namespace fs = std::filesystem;
-using Words = std::vector<std::string>;
-
-struct Result {
-  int code = -1;  // -1 = killed by a signal
-  std::string out, err;
-};
-
-std::string quoted(const std::string& word) {
-  std::string text = "'";
-  for (char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return text + "'";
-}
-
-class Cli : public ::testing::Test {
- protected:
-  Cli() { make_tiny_model(model(), 7); }
-
-  std::string model() const { return folder_ / "model"; }
-  std::string path(const std::string& name) const { return folder_ / name; }
-
-  Result pan(const Words& words) const {
-    std::string line = quoted(PAN_BINARY);
-    for (const std::string& word : words) line += " " + quoted(word);
-    line += " > " + quoted(path("stdout")) + " 2> " + quoted(path("stderr"));
-    const int status = std::system(line.c_str());
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_text(path("stdout")),
-            read_text(path("stderr"))};
-  }
-
-  std::string write_config() const {
-    core::Json json = config::resolved(tiny_config(model(), {"train.iterations=1", "eval.every=0"}));
-    write_text(path("run.json"), json.dump(2));
-    return path("run.json");
-  }
-  Result train(const Words& more) const {
-    Words words = {"train", "--config", write_config(), "--run-dir", path("run")};
-    words.insert(words.end(), more.begin(), more.end());
-    return pan(words);
-  }
-
-  TempFolder folder_;
-};
-
-// One error line, at the end, that holds every part.
-void expect_error(const Result& r, int code, const Words& parts) {
-  EXPECT_EQ(r.code, code) << r.err;
-  std::istringstream lines(r.err);
-  std::string line, last, error;
-  int errors = 0;
-  while (std::getline(lines, line)) {
-    last = line;
-    if (line.rfind("error: ", 0) == 0) ++errors, error = line;
-  }
-  EXPECT_EQ(errors, 1) << r.err;
-  EXPECT_EQ(last, error) << "the error is not the last line: " << r.err;
-  for (const std::string& part : parts)
-    EXPECT_NE(error.find(part), std::string::npos) << part << " in " << error;
-}
-
-void replace_in(const std::string& file, const std::string& from, const std::string& to) {
-  std::string text = read_text(file);
-  const size_t at = text.find(from);
-  ASSERT_NE(at, std::string::npos) << from;
-  write_text(file, text.replace(at, from.size(), to));
-}
 
 TEST_F(Cli, NamesTruncatedWeights) {
   fs::resize_file(model() + "/model.safetensors", fs::file_size(model() + "/model.safetensors") - 1000);
   expect_error(train({}), 3,
                {"model.safetensors", "ends before", "expected", "got", "fetch or write it again"});
+  EXPECT_FALSE(fs::exists(path("run"))) << "a run folder was made for a model that cannot be read";
+  expect_error(train({"--dry-run"}), 3, {"model.safetensors", "ends before"});
+}
+
+TEST_F(Cli, NamesMissingWeights) {
+  fs::remove(model() + "/model.safetensors");
+  expect_error(train({}), 3,
+               {"holds no weights", model(), "expected", "got neither", "Fetch the model again"});
 }
 
 TEST_F(Cli, NamesAnOversizedHeader) {
@@ -133,24 +75,45 @@ TEST_F(Cli, NamesAnEmptyDataSet) {
   core::Json json = config::resolved(tiny_config(model(), {"eval.every=0"}));
   json["task"] = {{"name", "jsonl"}, {"train_path", path("empty.jsonl")}, {"eval_path", path("empty.jsonl")}};
   write_text(path("jsonl.json"), json.dump());
-  expect_error(pan({"train", "--config", path("jsonl.json"), "--run-dir", path("run")}), 3, {"empty.jsonl"});
+  expect_error(pan({"train", "--config", path("jsonl.json"), "--run-dir", path("run")}), 3,
+               {"data file has no rows", "empty.jsonl", "expected", "got an empty file", "Fetch or make"});
+  EXPECT_FALSE(fs::exists(path("run")));
 }
 
 TEST_F(Cli, NamesAPromptOverTheLimit) {
   expect_error(
       train({"--set", "train.max_prompt_tokens=10"}), 3,
       {"a prompt is too long", "logic_grid-train", "max_prompt_tokens = 10", "got", "overlong_prompts"});
+  EXPECT_FALSE(fs::exists(path("run"))) << "a run began with a prompt that it cannot use";
+  // Also one that comes late, and before the evaluation that starts a run.
+  std::string rows;
+  for (int i = 0; i < 40; ++i)
+    rows += R"({"prompt": "2 houses", "answer": "1"})"
+            "\n";
+  rows += R"({"prompt": ")" + std::string(2000, 'x') +
+          R"(", "answer": "1"})"
+          "\n";
+  write_text(path("rows.jsonl"), rows);
+  core::Json json = config::resolved(tiny_config(model(), {}));
+  json["task"] = {{"name", "jsonl"}, {"train_path", path("rows.jsonl")}, {"eval_path", path("rows.jsonl")}};
+  json["train"]["iterations"] = 20;
+  write_text(path("jsonl.json"), json.dump());
+  expect_error(pan({"train", "--config", path("jsonl.json"), "--run-dir", path("run")}), 3,
+               {"a prompt is too long", "jsonl-train-41", "got 2000"});
+  EXPECT_FALSE(fs::exists(path("run")));
 }
 
 TEST_F(Cli, NamesAFolderThatCannotBeWritten) {
   expect_error(pan({"train", "--config", write_config(), "--run-dir", "/proc/no/run"}), 4,
-               {"/proc/no/run", "cannot be made"});
+               {"/proc/no/run", "cannot be made", "expected", "got", "--run-dir"});
 }
 
 TEST_F(Cli, LeavesAForeignFolderAlone) {
   fs::create_directories(path("run"));
   write_text(path("run/notes"), "mine");
-  expect_error(train({}), 2, {"not empty", path("run"), "--run-dir"});
+  const Result refused = train({});
+  expect_error(refused, 2, {"not empty", path("run"), "expected", "got", "notes", "--run-dir"});
+  EXPECT_EQ(refused.err.find("resume"), std::string::npos) << "it is no run to resume";
   EXPECT_EQ(read_text(path("run/notes")), "mine");
   expect_error(pan({"resume", path("run")}), 3, {"not a run folder", "config.json"});
 }
@@ -183,7 +146,8 @@ TEST_F(Cli, NamesBadSettings) {
   };
   expect_error(dry({"ppo.minibtch_size=4"}), 2, {"no such setting", "/ppo/minibtch_size", "minibatch_size"});
   expect_error(dry({"ppo"}), 2, {"--set ppo", "expected"});
-  expect_error(dry({"ppo.clip_low=abc"}), 2, {"--set", "/ppo/clip_low", "expected a number", "got \"abc\""});
+  expect_error(dry({"ppo.clip_low=abc"}), 2,
+               {"--set", "/ppo/clip_low", "expected a number", "got \"abc\"", "config explain ppo/clip_low"});
   expect_error(dry({"train.iterations=-1"}), 2, {"/train/iterations", "expected >= 0", "got -1"});
   expect_error(dry({"ppo.minibatch_size=3"}), 2,
                {"do not divide", "/ppo/minibatch_size", "divisor of 8", "got 3"});
@@ -192,6 +156,47 @@ TEST_F(Cli, NamesBadSettings) {
   write_text(path("typo.json"), "{\n  \"seed\": 1,\n  \"ppo\": {\n    \"minibtch_size\": 4\n  }\n}\n");
   expect_error(pan({"train", "--config", path("typo.json"), "--dry-run=config"}), 2,
                {"typo.json", "line 4", "minibatch_size"});
+}
+
+TEST_F(Cli, NamesTheLinesOfSettingsThatDoNotFitTogether) {
+  write_text(path("pair.json"),
+             "{\n  \"train\": {\n    \"prompts_per_iteration\": 4,\n    \"samples_per_prompt\": 2},\n"
+             "  \"ppo\": {\n    \"minibatch_size\": 3\n  }\n}\n");
+  expect_error(
+      pan({"train", "--config", path("pair.json"), "--dry-run=config"}), 2,
+      {"do not divide", "pair.json", "/ppo/minibatch_size, line 6", "/train/prompts_per_iteration, line 3",
+       "/train/samples_per_prompt, line 4", "expected", "got 3", "Change ppo.minibatch_size"});
+  expect_error(
+      pan({"train", "--config", path("pair.json"), "--dry-run=config", "--set", "ppo.minibatch_size=5"}), 2,
+      {"do not divide", "/ppo/minibatch_size, from --set", "got 5"});
+}
+
+TEST_F(Cli, SaysWhichKeysDoNotBelongToATask) {
+  const std::string config = write_config();
+  expect_error(pan({"train", "--config", config, "--dry-run=config", "--set", "task.name=gsm8k"}), 2,
+               {"does not belong to task gsm8k", config, "/task/", "line",
+                "expected keys of gsm8k: ", "a key of logic_grid", "--set 'task="});
+  EXPECT_EQ(pan({"train", "--config", config, "--dry-run=config", "--set", R"(task={"name": "gsm8k"})"}).code,
+            0);
+}
+
+TEST_F(Cli, NamesWhatIsWrongWithTheCommandLine) {
+  expect_error(pan({"trian"}), 2,
+               {"no such command", "got trian", "train, resume", "Did you mean train?", "--help"});
+  expect_error(pan({"config", "pront"}), 2, {"no such command", "pan-ppo config", "Did you mean print?"});
+  expect_error(pan({}), 2, {"no command is named", "train", "--help"});
+  expect_error(pan({"train"}), 2, {"missing", "pan-ppo train", "--config", "got nothing", "--help"});
+  expect_error(pan({"train", "--confg", "x"}), 2,
+               {"no such option", "got --confg", "Did you mean --config?"});
+  expect_error(pan({"train", "--config"}), 2, {"no value", "--config", "pan-ppo train --help"});
+  expect_error(pan({"generate", "--model", "m", "--prompt", "a", "--top-p", "3"}), 2, {"--top-p", "Value 3"});
+  expect_error(pan({"eval", "--model", "m", "--output", "o", "--samples", "abc"}), 2, {"--samples", "abc"});
+  expect_error(pan({"resume", "a", "b"}), 2, {"pan-ppo resume", "got", "b"});
+  expect_error(pan({"resume", path("nowhere")}), 3,
+               {"not a run folder", "expected", "got nothing of that name"});
+  expect_error(pan({"config", "explain", "ppo.clip_lo_w"}), 2,
+               {"no such setting", "Did you mean ppo/clip_low?"});
+  expect_error(train({"--time-limit", "soon"}), 2, {"not a duration", "got soon", "--time-limit"});
 }
 
 TEST_F(Cli, ShippedConfigurationsAreGood) {

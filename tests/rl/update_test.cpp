@@ -289,6 +289,25 @@ TEST(Update, StopsAtTheTargetKlBeforeTakingTheStep) {
   EXPECT_EQ(updater.critic_optimizer()->steps(), 8);  // the critic goes on
 }
 
+TEST(Update, CanBeInterruptedBetweenMicroBatches) {
+  const auto s = random_sequences(24, 7);
+  Tiny tiny(7);
+  std::vector<double> shares;
+  tiny.options.should_stop = [&](double share) {
+    shares.push_back(share);
+    return share > 0.5;
+  };
+  const Iteration it = prepare(tiny, s, some_rewards(24), 9, 0);
+  Updater updater(tiny.models(), tiny.config, tiny.options);
+  EXPECT_TRUE(run(updater, s, it).interrupted);
+  ASSERT_GE(shares.size(), 3u);
+  EXPECT_EQ(shares.front(), 0);
+  EXPECT_TRUE(std::is_sorted(shares.begin(), shares.end()));
+  EXPECT_LE(shares[shares.size() - 2], 0.5);  // nothing was computed after the one that stopped it
+  EXPECT_EQ(updater.critic_optimizer()->steps(), 2);
+  EXPECT_EQ(updater.policy_optimizer().steps(), 0);
+}
+
 TEST(Update, CanBeInterruptedBetweenMinibatches) {
   const auto s = random_sequences(24, 7);
   Tiny tiny(7);

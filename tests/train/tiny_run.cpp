@@ -11,7 +11,7 @@
 
 namespace pan::testing {
 
-void make_tiny_model(const std::string& folder, uint64_t seed) {
+void make_tiny_model(const std::string& folder, uint64_t seed, int64_t num_layers) {
   std::filesystem::create_directories(folder);
   std::filesystem::copy_file(source_path("data/quickstart/tokenizer.model"), folder + "/tokenizer.model");
   const auto tokenizer = tokenizer::load(folder);
@@ -19,7 +19,7 @@ void make_tiny_model(const std::string& folder, uint64_t seed) {
   arch.vocab_size = tokenizer->vocab_size();
   arch.hidden_size = 32;
   arch.intermediate_size = 64;
-  arch.num_layers = 3;
+  arch.num_layers = num_layers;
   arch.num_heads = 4;
   arch.num_kv_heads = 2;
   arch.head_dim = 8;

@@ -1,6 +1,7 @@
 // A run small enough for a unit test: a random model of two hundred thousand parameters on 2x2 puzzles.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -9,7 +10,7 @@
 namespace pan::testing {
 
 // Writes a model folder (weights from `seed`, the quickstart tokenizer) into `folder`.
-void make_tiny_model(const std::string& folder, uint64_t seed);
+void make_tiny_model(const std::string& folder, uint64_t seed, int64_t num_layers = 3);
 
 // A configuration that exercises everything a resume has to restore: adaptive KL, moments, a group refresh,
 // critic warm-up, best-K.

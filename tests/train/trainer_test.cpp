@@ -88,6 +88,25 @@ TEST_F(TrainerTest, Bfloat16MastersResumeBitForBit) {
             read_text((folder_ / "parts") + "/checkpoints/latest/policy_optimizer.safetensors"));
 }
 
+TEST_F(TrainerTest, SharedTrunkResumesBitForBit) {
+  const std::vector<std::string> shared = {"critic.mode=shared", "eval.every=0"};
+  auto with = [&](const std::string& more) {
+    std::vector<std::string> all = shared;
+    all.push_back(more);
+    return all;
+  };
+  run("whole", shared);
+  run("parts", with("train.iterations=1"));
+  run("parts", with("train.iterations=3"), true);
+  run("parts", shared, true);
+  EXPECT_EQ(weights("whole"), weights("parts"));
+  EXPECT_EQ(comparable_metrics(folder_ / "whole"), comparable_metrics(folder_ / "parts"));
+  for (const char* file : {"value_head", "policy_optimizer", "critic_optimizer"}) {
+    const std::string name = "/checkpoints/latest/" + std::string(file) + ".safetensors";
+    EXPECT_EQ(read_text((folder_ / "whole") + name), read_text((folder_ / "parts") + name)) << file;
+  }
+}
+
 TEST_F(TrainerTest, LambdaZeroEqualsRhythmOffBitForBit) {
   run("off", {"rhythm.enabled=false"});
   run("zero", {"rhythm.lambda=0"});

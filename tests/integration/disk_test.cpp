@@ -1,0 +1,62 @@
+// A disk that is full and checkpoints that are not the run's: nothing is lost.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "integration/cli_support.h"
+#include "train/tiny_run.h"
+
+namespace pan::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+using Disk = Cli;
+
+TEST_F(Disk, FullWhileWritingACheckpointKeepsThePreviousOne) {
+  const std::string config = write_config({"train.iterations=2", "eval.every=0"});
+  ASSERT_EQ(pan({"train", "--config", config, "--run-dir", path("whole")}).code, 0);
+  ASSERT_EQ(pan({"train", "--config", config, "--run-dir", path("run"), "--set", "train.iterations=1"}).code,
+            0);
+  const std::string weights = read_text(path("run/checkpoints/step_000001/policy/model.safetensors"));
+
+  // No file may grow beyond the limit; with the signal ignored, writing fails as on a full disk.
+  const auto largest = fs::file_size(path("run/checkpoints/latest/policy_optimizer.safetensors"));
+  const std::string limit = "trap '' XFSZ; ulimit -f " + std::to_string((largest - 1) / 512) + "; exec ";
+  const Result r = pan_behind(limit, {"resume", path("run"), "--set", "train.iterations=2"});
+  expect_error(r, 4, {"policy_optimizer.safetensors", "File too large"});
+
+  EXPECT_EQ(fs::canonical(path("run/checkpoints/latest")).filename(), "step_000001");
+  EXPECT_EQ(read_text(path("run/checkpoints/step_000001/policy/model.safetensors")), weights);
+  ASSERT_EQ(pan({"resume", path("run"), "--set", "train.iterations=2"}).code, 0);
+  EXPECT_EQ(comparable_metrics(path("run")), comparable_metrics(path("whole")));
+  EXPECT_EQ(read_text(path("run/checkpoints/latest/policy/model.safetensors")),
+            read_text(path("whole/checkpoints/latest/policy/model.safetensors")));
+}
+
+TEST_F(Disk, CheckpointOfAnotherModelIsRefused) {
+  ASSERT_EQ(train({}).code, 0);
+  const std::string metrics = read_text(path("run/metrics.jsonl"));
+  // Another architecture under the same path, and a sound checkpoint of it in this run's folder.
+  fs::rename(model(), path("first_model"));
+  make_tiny_model(model(), 9, 2);
+  ASSERT_EQ(
+      pan({"train", "--config", write_config(), "--run-dir", path("other"), "--set", "train.iterations=2"})
+          .code,
+      0);
+  fs::remove_all(model());
+  fs::rename(path("first_model"), model());
+  fs::copy(path("other/checkpoints/step_000002"), path("run/checkpoints/step_000002"),
+           fs::copy_options::recursive);
+  const Result r = pan({"resume", path("run"), "--set", "train.iterations=3"});
+  expect_error(r, 3,
+               {"of another model", path("run/checkpoints/step_000002"), "expected llama with 3 layers",
+                "got llama with 2 layers", "model.path"});
+  EXPECT_EQ(read_text(path("run/metrics.jsonl")), metrics);
+  EXPECT_TRUE(fs::exists(path("run/checkpoints/step_000001/manifest.json")));
+  fs::remove_all(path("run/checkpoints/step_000002"));
+  EXPECT_EQ(pan({"resume", path("run"), "--set", "train.iterations=2"}).code, 0);
+}
+
+}  // namespace
+}  // namespace pan::testing
