@@ -15,8 +15,8 @@
 #include <memory>
 #include <sstream>
 
-#include "bench/timing.h"
 #include "core/rng.h"
+#include "kernels/bench/timing.h"
 #include "kernels/logprob_entropy.h"
 #include "model/decoder.h"
 #include "rhythm/measure.h"

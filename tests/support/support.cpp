@@ -9,7 +9,11 @@
 namespace pan::testing {
 
 std::string fixture(const std::string& name) { return source_path("tests/fixtures/" + name); }
-std::string source_path(const std::string& name) { return std::string(PAN_SOURCE_DIR) + "/" + name; }
+// The tree it was built from, unless the environment names another (a binary carried to another machine).
+std::string source_path(const std::string& name) {
+  const char* other = std::getenv("PAN_SOURCE_DIR");
+  return std::string(other != nullptr ? other : PAN_SOURCE_DIR) + "/" + name;
+}
 
 TempFolder::TempFolder() {
   std::string pattern = (std::filesystem::temp_directory_path() / "pan_test_XXXXXX").string();
