@@ -378,6 +378,19 @@ TEST(SimtEntries, MatchTheReferenceOnAPairwiseCoverOfShapes) {
   }
 }
 
+TEST(SimtEntries, BoundsOfFaiFarBeyondTheSequence) {
+  const Shape shape{.length = 40, .head_size = 32, .num_heads = 1, .num_key_heads = 1};
+  const Batch batch = make_batch(shape, 13);
+  const RowStatsOptions options = options_of(shape, batch);
+  const at::Tensor lse = reference::row_stats(batch.q, batch.k, batch.cu_seqlens, options).lse.to(at::kFloat);
+  for (const auto& [lo, hi] : {std::pair{0, 0x7fffffff}, std::pair{0x7ffffff0, 0x7fffffff}}) {
+    expect_within("fai", emulated_fai(batch, lse, options.scale, lo, hi, 0),
+                  reference::attention_fai(batch.q, batch.k, batch.cu_seqlens, options.scale, lo, hi,
+                                           batch.first_row, 0),
+                  50);
+  }
+}
+
 TEST(SimtEntries, LongEnoughForSeveralTiles) {
   for (at::ScalarType type : {at::kFloat, at::kBFloat16}) {
     const Shape shape{.length = 300, .head_size = 64, .num_heads = 2, .num_key_heads = 1, .type = type};

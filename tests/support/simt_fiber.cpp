@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -41,6 +42,9 @@ Fiber* entering = nullptr;  // the fiber that run() is to serve
 Fiber::Fiber() : stack_(new char[kStackBytes]) {}
 
 void Fiber::start(const std::function<void()>* body) {
+#if defined(__SANITIZE_ADDRESS__)
+  if (body_ != nullptr) __asan_unpoison_memory_region(stack_.get(), kStackBytes);  // frames left behind
+#endif
   body_ = body;
   fake_inside_ = nullptr;
 #if defined(__x86_64__)
@@ -65,6 +69,7 @@ void Fiber::run() {
   __sanitizer_finish_switch_fiber(nullptr, &self->outside_stack_, &self->outside_size_);
 #endif
   (*self->body_)();
+  self->body_ = nullptr;
   self->switch_out(true);
   std::abort();  // an ended fiber was entered
 }

@@ -30,7 +30,7 @@ class Fiber {
 
   static constexpr size_t kStackBytes = 256 << 10;  // pages are taken when touched
   std::unique_ptr<char[]> stack_;
-  const std::function<void()>* body_ = nullptr;
+  const std::function<void()>* body_ = nullptr;  // null: not started, or ended
 #if defined(__x86_64__)
   void* inside_ = nullptr;
   void* outside_ = nullptr;

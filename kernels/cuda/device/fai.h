@@ -13,8 +13,9 @@ PAN_DEVICE void fai_block(const FaiJob& job) {
   const int head = block_y();
   const Heads& h = job.heads;
   const size_t tile = tile_bytes<T, kD>(kTileRows);
-  const int reach = job.sliding_window > 0 ? min_of(job.hi, job.sliding_window - 1) : job.hi;
-  const int t_begin = max_of(task.first_row, task.s_begin + job.lo);
+  const int lo = min_of(job.lo, task.length), hi = min_of(job.hi, task.length);  // no sum overflows
+  const int reach = job.sliding_window > 0 ? min_of(hi, job.sliding_window - 1) : hi;
+  const int t_begin = max_of(task.first_row, task.s_begin + lo);
   const int t_end = min_of(task.length, task.s_end + reach);
   const float* lse = job.lse + head * job.num_tokens + task.sequence_begin;
   float* out = job.out + head * job.num_tokens + task.sequence_begin;
@@ -53,7 +54,7 @@ PAN_DEVICE void fai_block(const FaiJob& job) {
         PAN_UNROLL
         for (int half = 0; half < 2; ++half) {
           const int distance = t - (key + 8 * half);
-          const bool inside = t < t_end && distance >= job.lo && distance <= reach;
+          const bool inside = t < t_end && distance >= lo && distance <= reach;
           sum[half] +=
               exp2_fast(inside ? mul_add(acc[0][i / 2][2 * half + i % 2], h.scale_log2, -row_lse) : kNoScore);
         }
@@ -69,7 +70,7 @@ PAN_DEVICE void fai_block(const FaiJob& job) {
     const float total = quad_sum(sum[half]);
     const int s = key + 8 * half;
     if (quad_column() != 0 || s >= task.s_end) continue;
-    const int rows = min_of(task.length - 1, s + job.hi) - max_of(task.first_row, s + job.lo) + 1;
+    const int rows = min_of(task.length - 1, s + hi) - max_of(task.first_row, s + lo) + 1;
     out[s] = rows > 0 ? total / static_cast<float>(rows) : 0.0f;
   }
 }
