@@ -67,7 +67,7 @@ struct RowStats {
 
 // q [N, H, D], k [N, Hkv, D]: the last dimension contiguous; cu_seqlens: B + 1 increasing host integers,
 // first 0, last N. Cost: N^2 H D / B multiplications, half of an attention forward; memory: the outputs and
-// O(threads * tile).
+// O(threads * tile). On a GPU D is at most 256, and the tasks are copied there.
 RowStats row_stats(const at::Tensor& q, const at::Tensor& k, const std::vector<int64_t>& cu_seqlens,
                    const RowStatsOptions& options);
 

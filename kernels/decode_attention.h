@@ -19,7 +19,8 @@ namespace pan::kernels {
 // q [B, H, D]; k_cache, v_cache [slots, Hkv, Tmax, D]; slots [B] and lengths [B] in host memory, 1 <=
 // lengths[b] <= Tmax, 0 <= slots[b] < slots; out [B, H, D], written. All four tensors of one type (float32,
 // bfloat16, float16) with a contiguous last dimension. scale 0 = 1/sqrt(D). sliding_window > 0: only the last
-// `sliding_window` of those positions. Not differentiable. Errors: c10::ValueError.
+// `sliding_window` of those positions. Not differentiable. On a GPU: D at most 256, and caches whose D is not
+// a multiple of 16 bytes are copied at every call. Errors: c10::ValueError.
 void decode_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::Tensor& v_cache,
                       const std::vector<int64_t>& slots, const std::vector<int64_t>& lengths, double scale,
                       at::Tensor& out, int64_t sliding_window = 0);
