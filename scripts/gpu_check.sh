@@ -26,22 +26,23 @@ while [ $# -gt 0 ]; do
     *) fail "unknown option $1; --help shows them" ;;
   esac
 done
+build=${PAN_CUDA_BUILD:-build/cuda}
 programs=(bin/pan-ppo kernels/kernels_tests kernels/kernels_slow_tests kernels/kernel_bench src/model/model_tests src/rl/rl_tests
   src/rollout/rollout_tests tests/model_bench)
 
 build_programs() {
   local targets=(); for p in "${programs[@]}"; do targets+=("${p##*/}"); done
-  mkdir -p build
-  configure_and_build build/cuda "${targets[@]}" -- -DPAN_CUDA=ON
+  mkdir -p "$build"
+  configure_and_build "$build" "${targets[@]}" -- -DPAN_CUDA=ON
 }
 
 if [ -n "$pack" ]; then
   build_programs
   step="packing the programs"
   folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
-  for p in "${programs[@]}"; do strip -o "$folder/${p##*/}" "build/cuda/$p"; done
+  for p in "${programs[@]}"; do strip -o "$folder/${p##*/}" "$build/$p"; done
   # The one library that has no static form in Debian.
-  cp -L "$(ldd build/cuda/bin/pan-ppo | awk '/libsentencepiece/ {print $3}')" "$folder/"
+  cp -L "$(ldd "$build/bin/pan-ppo" | awk '/libsentencepiece/ {print $3}')" "$folder/"
   git rev-parse HEAD > "$folder/commit"
   # All programs hold the same device code: a window wide enough to see the last one packs it once.
   tar -C "$folder" -c . | xz -T1 --lzma2=preset=3,dict=192MiB > "$pack"
@@ -70,9 +71,9 @@ if [ -n "$bin" ]; then
   export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 elif [ -z "$dry" ]; then
   build_programs
-  bin=$root/build/cuda/flat
+  bin=$(cd "$build" && pwd)/flat
   rm -rf "$bin"; mkdir -p "$bin"
-  for p in "${programs[@]}"; do ln -s "$root/build/cuda/$p" "$bin/${p##*/}"; done
+  for p in "${programs[@]}"; do ln -s "$(dirname "$bin")/$p" "$bin/${p##*/}"; done
 fi
 export PAN_SOURCE_DIR=$root
 
@@ -90,6 +91,15 @@ commit=$(cat "$bin/commit" 2> /dev/null || git rev-parse HEAD 2> /dev/null || ec
 
 text_of() { python3 -c 'import json, sys; print(json.dumps(sys.stdin.read().strip()))'; }
 
+# After every part, so that a call that is cut off leaves what it has.
+gpu=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2> /dev/null | head -1 || true)
+write_results() {
+  { printf '{"date": "%s", "commit": "%s", "device": %s, "minutes": %s, "seconds": %d, "parts": [\n' \
+      "$(date -u +%FT%TZ)" "$commit" "$(echo "${gpu:-no GPU}" | text_of)" "$minutes" "$((SECONDS - begin))"
+    sed '$!s/$/,/' "$entries"
+    echo ']}'; } > "$out/results.json"
+}
+
 # part NAME SECONDS COMMAND...: runs it for at most SECONDS, notes how it ended.
 part() {
   local name=$1 limit=$2; shift 2
@@ -100,6 +110,7 @@ part() {
   if [ $left -lt 10 ]; then
     say "$name: left out, no time"
     echo "{\"name\": \"$name\", \"state\": \"left out\"}" >> "$entries"
+    write_results
     return 0
   fi
   [ $limit -le $left ] || limit=$left
@@ -116,13 +127,14 @@ part() {
   if [ "$group" = tests ] && [ "$ran" = 0 ] && [ $rc -eq 0 ]; then state="nothing ran"; bad=$((bad + 1)); say "$name: nothing ran: is there a GPU?"; fi
   printf '{"name": "%s", "state": "%s", "rc": %d, "seconds": %d, "tests": %d, "skipped": %d, "tail": %s}\n' \
     "$name" "$state" "$rc" "$((SECONDS - started))" "$ran" "$skipped" "$(tail -c 1500 "$out/.part" | text_of)" >> "$entries"
+  write_results
 }
 
 environment() {
   date -u; echo "commit $commit"; uname -srm; nproc
   nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.memory,power.limit,mig.mode.current --format=csv
   { command -v nvcc > /dev/null && nvcc --version || /usr/local/cuda/bin/nvcc --version; } | tail -2
-  echo "torch ${torch:-of build/cuda}"; "$bin/pan-ppo" --version
+  echo "torch ${torch:-of the build}"; "$bin/pan-ppo" --version
 }
 short_run() {
   local folder; folder=$(mktemp -d)
@@ -163,12 +175,6 @@ part generate.speed 40 bash -ec generation
 part slow.kernels 120 "$bin/kernels_slow_tests" "$cuda_only"
 
 [ -z "$dry" ] || exit 0
-step="writing $out/results.json"
-gpu=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2> /dev/null | head -1 || true)
-{ printf '{"date": "%s", "commit": "%s", "device": %s, "minutes": %s, "seconds": %d, "parts": [\n' \
-    "$(date -u +%FT%TZ)" "$commit" "$(echo "${gpu:-no GPU}" | text_of)" "$minutes" "$((SECONDS - begin))"
-  sed '$!s/$/,/' "$entries"
-  echo ']}'; } > "$out/results.json"
 rm -f "$entries" "$out/.part" "$out/.prompts"
 say "results in $out; $bad part(s) did not pass"
-[ $bad -eq 0 ]
+exit $((bad > 0))
