@@ -1,14 +1,30 @@
+#include <ATen/Context.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+
 #include <string>
 
 #include "cli/commands.h"
 #include "core/isa.h"
 
 namespace pan::cli {
+namespace {
+
+// "none" in a build without CUDA; a build with it also runs where no driver is loaded, and says so.
+std::string cuda_text() {
+  const std::string version = PAN_CUDA_VERSION;
+  if (version == "none") return "CUDA none\ncuDNN none";
+  const long cudnn = at::detail::getCUDAHooks().versionCuDNN();  // 91002 for 9.10.2
+  return "CUDA " + version +
+         (at::hasCUDA() ? "" : " (no GPU or no driver here: everything runs on the CPU)") + "\ncuDNN " +
+         std::to_string(cudnn / 10000) + "." + std::to_string(cudnn / 100 % 100) + "." +
+         std::to_string(cudnn % 100);
+}
+
+}  // namespace
 
 std::string version_text() {
-  std::string text = "pan-ppo " PAN_VERSION " (commit " PAN_COMMIT ")\nLibTorch " PAN_LIBTORCH_VERSION
-                     "\nCUDA " PAN_CUDA_VERSION "\ncuDNN " PAN_CUDNN_VERSION "\ninstruction set ";
-  return text + core::isa().name();
+  return "pan-ppo " PAN_VERSION " (commit " PAN_COMMIT ")\nLibTorch " PAN_LIBTORCH_VERSION "\n" +
+         cuda_text() + "\ninstruction set " + core::isa().name();
 }
 
 }  // namespace pan::cli
