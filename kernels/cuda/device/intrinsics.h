@@ -107,19 +107,23 @@ PAN_DEVICE void load_matrix_x4(uint32_t (&r)[4], const T* row) {
                : "memory");
 }
 
-// c[16 x 8] += a[16 x 16] b[16 x 8], float32 sums.
-PAN_DEVICE void mma(Bf16, float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-      "{%0,%1,%2,%3};\n"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-PAN_DEVICE void mma(Fp16, float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-      "{%0,%1,%2,%3};\n"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
+// c[16 x 8] += a[16 x 16] b[16 x 8], float32 sums; mma_first: = instead of +=.
+#define PAN_MMA(T, type)                                                                        \
+  PAN_DEVICE void mma(T, float(&c)[4], const uint32_t(&a)[4], uint32_t b0, uint32_t b1) {       \
+    asm("mma.sync.aligned.m16n8k16.row.col.f32." type "." type                                  \
+        ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n"                          \
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                        \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));                        \
+  }                                                                                             \
+  PAN_DEVICE void mma_first(T, float(&c)[4], const uint32_t(&a)[4], uint32_t b0, uint32_t b1) { \
+    asm("mma.sync.aligned.m16n8k16.row.col.f32." type "." type                                  \
+        ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%10,%10,%10};\n"                      \
+        : "=f"(c[0]), "=f"(c[1]), "=f"(c[2]), "=f"(c[3])                                        \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(0.0f));             \
+  }
+PAN_MMA(Bf16, "bf16")
+PAN_MMA(Fp16, "f16")
+#undef PAN_MMA
 
 // The same value, but nothing the compiler knows about it, so that what is worked out from it is not kept in
 // registers from elsewhere.
@@ -277,6 +281,11 @@ PAN_DEVICE void mma(Bf16, float (&c)[4], const uint32_t (&a)[4], uint32_t b0, ui
 }
 PAN_DEVICE void mma(Fp16, float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   emulated::mma(false, c, a, b0, b1);
+}
+template <class T>
+PAN_DEVICE void mma_first(T element, float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  for (float& x : c) x = 0.0f;
+  mma(element, c, a, b0, b1);
 }
 
 PAN_DEVICE int opaque(int x) { return x; }

@@ -33,7 +33,7 @@ PAN_DEVICE void load_tile(Shared<T> tile, int head_size, const void* any_address
   const int row = thread_index() / Plan::kChunks, at = thread_index() % Plan::kChunks * Plan::kChunk;
   if (!Plan::kAllCopy && row >= Plan::kStep) return;
   PAN_NO_UNROLL  // nothing here is waited for, and row_of may need many registers
-  for (int i = 0; i < kRows; i += Plan::kStep) {
+      for (int i = 0; i < kRows; i += Plan::kStep) {
     if (kRows % Plan::kStep != 0 && row + i >= kRows) break;
     const T* from = row_of(row + i);
     const bool valid = from != nullptr && at < head_size;
@@ -117,7 +117,6 @@ PAN_DEVICE Left<T, kD, kM> left_of(Shared<T> tile) {
 template <class T, int kD, int kM, int kN>
 PAN_DEVICE void multiply(float (&acc)[kM][kN][4], const Left<T, kD, kM>& left, Shared<T> right) {
   constexpr int kStride = tile_stride<T, kD>();
-  clear(acc);
   if constexpr (sizeof(T) == 2) {
     const int lane = lane_index();
     const Shared<T> keys = right + ((lane % 8 + lane / 16 * 8) * kStride + lane / 8 % 2 * 8);
@@ -139,12 +138,18 @@ PAN_DEVICE void multiply(float (&acc)[kM][kN][4], const Left<T, kD, kM>& left, S
         load_matrix_x4(b, keys + (n * 8 * kStride + step * 16));
         PAN_UNROLL
         for (int m = 0; m < kM; ++m) {
-          mma(T(), acc[m][n], a[m], b[0], b[1]);
-          mma(T(), acc[m][n + 1], a[m], b[2], b[3]);
+          if (step == 0) {
+            mma_first(T(), acc[m][n], a[m], b[0], b[1]);
+            mma_first(T(), acc[m][n + 1], a[m], b[2], b[3]);
+          } else {
+            mma(T(), acc[m][n], a[m], b[0], b[1]);
+            mma(T(), acc[m][n + 1], a[m], b[2], b[3]);
+          }
         }
       }
     }
   } else {
+    clear(acc);
     const Shared<T> rows = left.rows + quad_row() * kStride;
     const Shared<T> keys = right + 2 * quad_column() * kStride;
     PAN_NO_UNROLL
