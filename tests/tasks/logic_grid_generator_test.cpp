@@ -259,15 +259,15 @@ TEST(LogicGridExplain, ReasonsInLinesThatCanBeSteps) {
   }
 }
 
-// Every line ends in statements "word is in house 1 or 3"; none of them may exclude the truth, and by the end
-// each value has been put into its house.
-TEST(LogicGridExplain, StatesOnlyWhatIsTrueAndPlacesEverything) {
+// Every line ends in statements "word is in house 1 or 3", or "word 1 or 3"; none of them may exclude the
+// truth, and by the end each value has been put into its house.
+void check_statements(tasks::PromptStyle style, const std::string& verb) {
   for (const Shape shape : {Shape{2, 3}, Shape{3, 2}, Shape{3, 3}, Shape{4, 3}, Shape{5, 5}, Shape{6, 6}}) {
     for (int64_t i = 0; i < 20; ++i) {
       auto stream = stream_of(4, tasks::Split::kTrain, i);
       const Drawn d = draw(shape, stream, {});
       std::map<std::string, std::string> last;
-      for (const std::string& line : explain(d.puzzle, d.wording, tasks::PromptStyle::kCompact)) {
+      for (const std::string& line : explain(d.puzzle, d.wording, style)) {
         const size_t so = line.rfind(", so "), that = line.rfind(" directly that ");
         ASSERT_TRUE(so != std::string::npos || that != std::string::npos) << line;
         std::string tail = so != std::string::npos ? line.substr(so + 5) : line.substr(that + 15);
@@ -276,13 +276,14 @@ TEST(LogicGridExplain, StatesOnlyWhatIsTrueAndPlacesEverything) {
         for (size_t at = 0; at != std::string::npos;) {
           const size_t next = tail.find(" and ", at);
           const std::string statement = tail.substr(at, next == std::string::npos ? next : next - at);
-          const size_t verb = statement.find(" is in house ");
-          ASSERT_NE(verb, std::string::npos) << line;
-          last[statement.substr(0, verb)] = statement.substr(verb + 13);
+          const size_t end = statement.find(verb);
+          ASSERT_NE(end, std::string::npos) << line;
+          const std::string word = statement.substr(0, end), houses = statement.substr(end + verb.size());
+          last[word] = houses;
           int entity = 0;
-          while (value_word(d.puzzle, d.wording, entity) != statement.substr(0, verb)) ++entity;
+          while (value_word(d.puzzle, d.wording, entity) != word) ++entity;
           const std::string house = std::to_string(d.puzzle.solution[static_cast<size_t>(entity)] + 1);
-          EXPECT_NE(statement.substr(verb).find(house), std::string::npos) << line;
+          EXPECT_NE(houses.find(house), std::string::npos) << line;
           at = next == std::string::npos ? next : next + 5;
         }
       }
@@ -291,6 +292,11 @@ TEST(LogicGridExplain, StatesOnlyWhatIsTrueAndPlacesEverything) {
                   std::to_string(d.puzzle.solution[static_cast<size_t>(e)] + 1));
     }
   }
+}
+
+TEST(LogicGridExplain, StatesOnlyWhatIsTrueAndPlacesEverything) {
+  check_statements(tasks::PromptStyle::kCompact, " ");
+  check_statements(tasks::PromptStyle::kFull, " is in house ");
 }
 
 TEST(LogicGridExplain, NeedsNoSupposingWhereThatIsAskedFor) {

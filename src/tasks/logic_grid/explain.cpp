@@ -57,10 +57,15 @@ class Explainer {
     return true;
   }
 
-  // "tea is in house 1 or 3"; from then on the reader knows.
+  // "tea is in house 1 or 3"; the compact style says "tea 1 or 3".
+  std::string at(int e, uint8_t houses) const {
+    return word(e) + (style_ == PromptStyle::kCompact ? " " : " is in house ") + house_list(houses);
+  }
+
+  // From then on the reader knows.
   std::string state(int e) {
     stated(e) = open(e);
-    return word(e) + " is in house " + house_list(open(e));
+    return at(e, open(e));
   }
 
   // Placed values close their houses to the others of the attribute. Said only where that places a value.
@@ -82,7 +87,8 @@ class Explainer {
       for (int h = 0; h < n; ++h)
         for (int other = first; other < first + n; ++other)
           if (other != e && stated(other) == 1u << h && (stated(e) & stated(other)) != 0)
-            taken += (taken.empty() ? "House " : ", house ") + std::to_string(h + 1) + " has " + word(other);
+            taken += (taken.empty() ? "House " : ", house ") + std::to_string(h + 1) +
+                     (taken.empty() ? " already has " : " has ") + word(other);
       lines_.push_back(taken + ", so " + state(e) + ".");
       return true;
     }
@@ -120,7 +126,7 @@ class Explainer {
     // Of two houses only: placing one value is a step, that the other one follows is the next.
     const bool twins = !r.unary && p_.shape.houses == 2 && r.a / 2 == r.b / 2;
     if (twins) open(r.b) = before[static_cast<size_t>(r.b)];
-    if (p_.clues[static_cast<size_t>(best)].kind == ClueKind::kFoundAt) {
+    if (style_ == PromptStyle::kFull && p_.clues[static_cast<size_t>(best)].kind == ClueKind::kFoundAt) {
       lines_.push_back("Clue " + std::to_string(best + 1) + " says directly that " + state(r.a) + ".");
       return true;
     }
@@ -140,7 +146,7 @@ class Explainer {
   // ", tea is in house 1": what the clue is read with, said again beside it; "" where nothing is known of e.
   std::string known(int e, const Domains& before) const {
     const uint8_t houses = before[static_cast<size_t>(e)];
-    return count(houses) == p_.shape.houses ? "" : ", " + word(e) + " is in house " + house_list(houses);
+    return count(houses) == p_.shape.houses ? "" : ", " + at(e, houses);
   }
 
   int gain_of(int e, const Domains& after) const {
@@ -178,8 +184,7 @@ class Explainer {
 
   void refute(int e, int h, const std::string& reason) {
     open(e) = static_cast<uint8_t>(open(e) & ~(1u << h));
-    lines_.push_back("If " + word(e) + " is in house " + std::to_string(h + 1) + ", " + reason + ", so " +
-                     state(e) + ".");
+    lines_.push_back("If " + at(e, static_cast<uint8_t>(1u << h)) + ", " + reason + ", so " + state(e) + ".");
   }
 
   // The supposition that fails after the fewest steps; one that leaves a single house is worth a few steps

@@ -92,6 +92,9 @@ std::string file_row(const FileOptions& o, int64_t index) {
 
 void write_file(const FileOptions& options, const std::string& path) {
   PAN_CHECK(options.count >= 1, kUsage, "the number of puzzles must be positive")
+      .where("pan-ppo tasks logic-grid")
+      .pointer("--count")
+      .expected(">= 1")
       .got(std::to_string(options.count));
   core::Disk& disk = core::disk();
   const std::string unfinished = path + ".tmp";
