@@ -72,7 +72,10 @@ Checkpoint::Checkpoint(const std::string& folder, Verify verify) : folder_(folde
     for (const auto& [name, section] : sections.items()) {
       PAN_CHECK(section.is_object() && section.contains("state"), kData, "a section is damaged")
           .where(path)
-          .pointer("/" + name);
+          .pointer("/" + name)
+          .expected("an object with version and state")
+          .got("something else")
+          .remedy("Restore the checkpoint from a copy, or delete it to go on from an older one");
       core::get_required<int64_t>(section, "/version", path);
     }
   }
@@ -91,6 +94,8 @@ int64_t Checkpoint::section_version(const std::string& name) const {
   PAN_CHECK(has_section(name), kData, "the checkpoint lacks a section")
       .where(folder_)
       .pointer(name)
+      .expected("a section of that name")
+      .got("none")
       .remedy("It was written by another kind of run, or by an older program");
   return sections_->at(name)["version"].get<int64_t>();
 }
@@ -120,7 +125,9 @@ bool Checkpoint::has_folder(const std::string& relative) const {
 std::string Checkpoint::file(const std::string& relative) const {
   PAN_CHECK(has_file(relative) || has_folder(relative), kData, "the checkpoint lacks a file")
       .where(folder_)
-      .expected(relative);
+      .expected(relative)
+      .got("none of that name")
+      .remedy("Restore the checkpoint from a copy, or delete it to go on from an older one");
   return folder_ + "/" + relative;
 }
 
@@ -183,7 +190,9 @@ Checkpoint open_latest(const std::string& root, Verify verify) {
   std::optional<Checkpoint> latest = find_latest(root, verify);
   PAN_CHECK(latest.has_value(), kData, "there is no complete checkpoint")
       .where(root)
-      .got(steps_text(list_checkpoints(root)));
+      .expected("step_NNNNNN with a manifest.json")
+      .got(steps_text(list_checkpoints(root)))
+      .remedy("Resume the run first, or give another folder");
   return *std::move(latest);
 }
 
@@ -212,7 +221,8 @@ Checkpoint open_step(const std::string& root, int64_t step, Verify verify) {
   throw core::Error(core::ErrorKind::kData, "there is no complete checkpoint of this step")
       .where(root)
       .expected("step " + std::to_string(step))
-      .got(steps_text(found));
+      .got(steps_text(found))
+      .remedy("Take one of those");
 }
 
 }  // namespace pan::checkpoint

@@ -19,7 +19,8 @@ OpenModel open_model(const train::ModelConfig& model, const tokenizer::PromptCon
             "the tokenizer has more tokens than the model has embeddings")
       .where(m.location.policy_folder)
       .expected("at most vocab_size = " + std::to_string(m.decoder->arch().vocab_size))
-      .got(std::to_string(m.tokenizer->vocab_size()));
+      .got(std::to_string(m.tokenizer->vocab_size()))
+      .remedy("Tokenizer and weights are of different models; take both from one folder");
   return m;
 }
 

@@ -47,7 +47,7 @@ std::vector<std::string> check(const RunConfig& c) {
     notes.push_back(
         "/rollout: top_k and top_p cut the distribution while training uses the full one; the gradient is "
         "biased. The cut mass "
-        "is logged as rollout/cut_mass");
+        "is logged as rollout/cut_mass_mean");
   if (c.eval.every == 0 && c.train.early_stop_evals > 0)
     notes.push_back("/train/early_stop_evals: has no effect with eval.every = 0");
   if (!c.rhythm.enabled && c.rhythm.lambda > 0 && c.rhythm.lambda != rhythm::RhythmConfig{}.lambda)

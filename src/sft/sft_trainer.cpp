@@ -139,6 +139,8 @@ class SftTrainer {
     if (end_of_turn_ < 0) end_of_turn_ = tokenizer_->eos_id();
     PAN_CHECK(end_of_turn_ >= 0, kData, "the tokenizer has no end-of-text token")
         .where(config_.model.path)
+        .expected("an end-of-text or end-of-turn token")
+        .got("none")
         .remedy("Set prompt.end_of_turn");
     optimizer_ =
         std::make_unique<rl::Optimizer>(decoder_->parameters(), config_.optimizer, config_.sft.steps);
@@ -152,7 +154,11 @@ class SftTrainer {
 
   // Prompt and answer as one sequence; where the answer begins is kept in prompt_length_of_.
   std::vector<int64_t> pair_of(const tasks::Problem& p) {
-    PAN_CHECK(!p.answer.empty(), kData, "the problem has no worked answer to train on").where(p.id);
+    PAN_CHECK(!p.answer.empty(), kData, "the problem has no worked answer to train on")
+        .where(p.id)
+        .expected("an answer text")
+        .got("none")
+        .remedy("Take a task or a file with worked answers (task.worked_field of jsonl)");
     std::vector<int64_t> ids = chat_->encode_prompt(*tokenizer_, p.prompt);
     prompt_length_ = static_cast<int64_t>(ids.size());
     const std::vector<int64_t> answer = tokenizer_->encode(p.answer, {.allow_special = false});
@@ -206,7 +212,10 @@ class SftTrainer {
       optimizer_->skip();
     PAN_CHECK(optimizer_->skipped_in_a_row() < config_.sft.max_bad_steps, kGuard,
               std::to_string(config_.sft.max_bad_steps) + " steps in a row had a non-finite loss or gradient")
+        .where("step " + std::to_string(step_ + 1))
         .pointer(finite ? last_.first_bad : "loss")
+        .expected("finite numbers")
+        .got("infinity or NaN")
         .remedy("Lower optimizer.lr; the last checkpoint is untouched");
     loss_of_step = sum;
     return true;
@@ -252,9 +261,8 @@ class SftTrainer {
                    " left");
   }
 
-  void evaluate() {
-    const at::NoGradGuard no_grad;
-    const eval::Evaluation e = eval::evaluate(
+  eval::Evaluation measure() {
+    return eval::evaluate(
         {.decoder = *decoder_,
          .tokenizer = *tokenizer_,
          .task = *task_,
@@ -263,7 +271,20 @@ class SftTrainer {
          .config = config_.eval,
          .default_max_new_tokens = config_.eval_max_new_tokens,
          .seed = static_cast<uint64_t>(config_.seed),
-         .description = core::dump_json({{"run", dir_->path()}, {"step", step_}})});
+         .description = core::dump_json({{"run", dir_->path()}, {"step", step_}}),
+         .should_stop = [] { return core::stop_requested(); }});
+  }
+
+  void evaluate() {
+    const at::NoGradGuard no_grad;
+    eval::Evaluation e;
+    try {
+      e = measure();
+    } catch (const core::Error& error) {
+      if (error.kind() != core::ErrorKind::kInterrupted) throw;
+      core::log_info("stopped while evaluating; this evaluation is left out");
+      return;
+    }
     eval::write_evaluation(dir_->eval_folder(step_), e);
     for (const std::string& line : eval::evaluation_lines(e)) core::log_info(line);
     core::Json event = {{"event", "evaluation"}, {"step", step_}};

@@ -50,7 +50,8 @@ MemoryPlan plan_memory(const config::RunConfig& c, const model::Arch& a) {
       "sampling (cache, logits)",
       rollout::generate_bytes(a, compute_type(c.model), c.rollout, c.sequences_per_iteration(), longest));
   const int64_t tokens = micro_batch_tokens(c);
-  // Gradients live while the update runs, summed in float32; of bfloat16 weights those of the pass at hand too.
+  // Gradients live while the update runs, summed in float32; of bfloat16 weights those of the pass at hand
+  // too.
   const int64_t gradients = 4 * n * (critic ? 2 : 1) + (e == 4 ? 0 : 2 * n);
   const int64_t activations = tokens * (a.num_layers * block_elements(a) + 6 * a.hidden_size) * e;
   plan.phases.emplace_back("update (gradients, activations of one micro-batch)", gradients + activations);

@@ -60,6 +60,7 @@ void check_same_run(const checkpoint::Checkpoint& c, const config::RunConfig& co
   for (const std::string& change : changes) text += (text.empty() ? "" : "; ") + change;
   PAN_CHECK(allow_change, kConfig, "the configuration computes something else than the run did so far")
       .where(c.folder())
+      .expected("the settings that it was written with")
       .got(text)
       .remedy("Add --allow-change to go on with the new settings, or train a new run");
   core::log_warn("going on with changed settings: " + text);

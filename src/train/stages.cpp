@@ -220,7 +220,10 @@ bool run_update(Session& s, Iteration& it, const StageHooks& hooks) {
   PAN_CHECK(!result.bad, kGuard,
             std::to_string(s.config.train.max_bad_steps) +
                 " optimizer steps in a row had a non-finite loss or gradient")
+      .where("iteration " + std::to_string(it.index + 1))
       .pointer(result.first_bad)
+      .expected("finite numbers")
+      .got("infinity or NaN")
       .remedy("The last checkpoint is untouched. Lower optimizer.lr or ppo.grad_clip, or compute in float32");
   it.metrics.insert(result.metrics.begin(), result.metrics.end());
   s.kl->update(it.advantages.kl, static_cast<int64_t>(it.sequences.size()));

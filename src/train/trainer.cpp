@@ -300,7 +300,17 @@ class Trainer {
     const double begin = now_s();
     std::optional<double> metric;
     if (last_metric_.first == s_->state.iteration) metric = last_metric_.second;
-    save_snapshot(*s_, dir_, logs_->sync(), metric);
+    try {
+      save_snapshot(*s_, dir_, logs_->sync(), metric);
+    } catch (core::Error& error) {
+      if (error.kind() != core::ErrorKind::kIo) throw;
+      throw error.expected("room for a checkpoint")
+          .remedy("Free some space; " +
+                  (last_saved_ >= 0
+                       ? "the checkpoint of iteration " + std::to_string(last_saved_) + " is untouched, go on"
+                       : std::string("go on")) +
+                  " with: pan-ppo resume " + dir_.path());
+    }
     last_saved_ = s_->state.iteration;
     longest_save_s_ = std::max(longest_save_s_, now_s() - begin);
     core::log_info("checkpoint of iteration " + std::to_string(last_saved_) + " written in " +

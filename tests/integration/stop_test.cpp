@@ -21,7 +21,7 @@ class Stop : public Cli {
  protected:
   // Many sequences, each scored and trained on by itself: phases long enough to be hit.
   Stop()
-      : config_(write_config({"train.iterations=2", "eval.every=0", "train.prompts_per_iteration=24",
+      : config_(write_config({"train.iterations=3", "eval.every=0", "train.prompts_per_iteration=24",
                               "ppo.minibatch_size=24", "ppo.micro_batch_tokens=1"})) {}
 
   Words command(const std::string& run) const {
@@ -77,6 +77,16 @@ TEST_F(Stop, TerminatesLikeAnInterrupt) {
   const Result r = run.wait();
   EXPECT_EQ(r.code, 0) << r.err;
   EXPECT_NE(r.err.find("pan-ppo resume"), std::string::npos);
+}
+
+TEST_F(Stop, TwoProcessesDoNotShareARunFolder) {
+  Words words = command("run");
+  words.insert(words.end(), {"--set", "train.iterations=1000"});
+  Running first(words, path("out"), path("err"));
+  ASSERT_TRUE(first.says("iteration 1: sampling"));
+  expect_error(pan({"resume", path("run")}), 2, {"another process", path("run"), "got"});
+  first.signal(SIGTERM);
+  EXPECT_EQ(first.wait().code, 0);
 }
 
 TEST_F(Stop, SecondInterruptLeavesAtOnce) {
