@@ -110,12 +110,12 @@ TEST_F(Stop, TimeLimitStartsNothingThatWouldNotFit) {
             0);
   const std::string metrics = read_text(path("run/metrics.jsonl"));
   // The log says how long an iteration takes: none is begun.
-  const Result r = pan({"resume", path("run"), "--set", "train.iterations=2", "--time-limit", "0.01s"});
+  const Result r = pan({"resume", path("run"), "--set", "train.iterations=3", "--time-limit", "0.01s"});
   EXPECT_EQ(r.code, 0) << r.err;
   EXPECT_NE(r.err.find("would not end within the time limit"), std::string::npos) << r.err;
   EXPECT_NE(r.err.find("pan-ppo resume"), std::string::npos) << r.err;
   EXPECT_EQ(read_text(path("run/metrics.jsonl")), metrics);
-  ASSERT_EQ(pan({"resume", path("run"), "--set", "train.iterations=2", "--time-limit", "1h"}).code, 0);
+  ASSERT_EQ(pan({"resume", path("run"), "--set", "train.iterations=3", "--time-limit", "1h"}).code, 0);
   expect_same("whole", "run");
 }
 
