@@ -1,13 +1,37 @@
 #include <CLI/CLI.hpp>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
-#include "core/error.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "sft/sft_trainer.h"
 #include "train/run_dir.h"
 
 namespace pan::cli {
+namespace {
+
+int run(const std::string& config, const std::vector<std::string>& set, const std::string& run_dir,
+        bool resume) {
+  const sft::SftOutcome outcome =
+      sft::train({.config = sft::load_sft(config, set), .run_dir = run_dir, .resume = resume});
+  if (outcome.stopped)
+    core::log_info("stopped after step " + std::to_string(outcome.steps) + "; go on with: pan-ppo resume " +
+                   run_dir);
+  else
+    core::log_info("done: the model is in " + run_dir + "/checkpoints/latest/policy");
+  return 0;
+}
+
+}  // namespace
+
+bool is_sft_run(const std::string& run_dir) {
+  return train::RunDir::is_run(run_dir) && core::read_json_file(run_dir + "/config.json").contains("sft");
+}
+
+int resume_sft(const std::string& run_dir, const std::vector<std::string>& set) {
+  return run(run_dir + "/config.json", set, run_dir, true);
+}
 
 void add_sft(CLI::App& app, Action& action) {
   struct Options {
@@ -23,15 +47,7 @@ void add_sft(CLI::App& app, Action& action) {
   sft->add_flag("--auto-resume", o->auto_resume, "Start the run, or go on with it where --run-dir holds one");
   sft->callback([o, &action] {
     action = [o] {
-      const bool resume = o->auto_resume && train::RunDir::is_run(o->run_dir);
-      const sft::SftOutcome outcome =
-          sft::train({.config = sft::load_sft(o->config, o->set), .run_dir = o->run_dir, .resume = resume});
-      if (outcome.stopped)
-        core::log_info("stopped after step " + std::to_string(outcome.steps) +
-                       "; go on with the same command and --auto-resume");
-      else
-        core::log_info("done: the model is in " + o->run_dir + "/checkpoints/latest/policy");
-      return 0;
+      return run(o->config, o->set, o->run_dir, o->auto_resume && train::RunDir::is_run(o->run_dir));
     };
   });
 }

@@ -133,6 +133,15 @@ void add_train(CLI::App& app, Action& action) {
                : core::exists(r->run_dir)  ? "a file"
                                            : "nothing of that name")
           .remedy("Give the folder that `pan-ppo train` made (it prints it: run folder ...)");
+      if (is_sft_run(r->run_dir)) {
+        PAN_CHECK(!r->allow_change && r->time_limit.empty(), kUsage,
+                  "a supervised run takes neither --allow-change nor --time-limit")
+            .where(r->run_dir)
+            .expected("--set alone")
+            .got(r->allow_change ? "--allow-change" : "--time-limit")
+            .remedy("Leave it out");
+        return resume_sft(r->run_dir, r->set);
+      }
       return run(*r, true);
     };
   });

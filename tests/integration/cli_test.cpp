@@ -214,6 +214,27 @@ TEST_F(Cli, ShippedConfigurationsAreGood) {
   EXPECT_GE(files, 3);
 }
 
+TEST_F(Cli, ResumesASupervisedRun) {
+  Words words = {"sft", "--config", source_path("configs/quickstart_sft.json"), "--run-dir", ""};
+  for (const std::string& set : {std::string("threads=1"), "model.path=" + source_path("data/quickstart"),
+                                 std::string("init.num_layers=1"), std::string("init.hidden_size=32"),
+                                 std::string("sft.batch_size=2"), std::string("eval.every=0")})
+    words.insert(words.end(), {"--set", set});
+  const auto sft = [&](const std::string& name, const std::string& steps) {
+    Words all = words;
+    all[4] = path(name);
+    all.insert(all.end(), {"--set", "sft.steps=" + steps});
+    return pan(all);
+  };
+  ASSERT_EQ(sft("whole", "4").code, 0);
+  ASSERT_EQ(sft("run", "2").code, 0);
+  expect_error(pan({"resume", path("run"), "--time-limit", "1h"}), 2, {"supervised run", "--time-limit"});
+  const Result r = pan({"resume", path("run"), "--set", "sft.steps=4"});
+  ASSERT_EQ(r.code, 0) << r.err;
+  EXPECT_EQ(read_text(path("run/checkpoints/latest/policy/model.safetensors")),
+            read_text(path("whole/checkpoints/latest/policy/model.safetensors")));
+}
+
 TEST_F(Cli, ExplainsAndPrintsTheConfiguration) {
   const std::string explained = pan({"config", "explain"}).out;
   const core::Json json = config::resolved(config::RunConfig{});
