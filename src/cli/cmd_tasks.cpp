@@ -1,10 +1,13 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
 #include "core/error.h"
+#include "core/json.h"
 #include "core/log.h"
+#include "core/schema.h"
 #include "pan/task.h"
 #include "tasks/logic_grid/file.h"
 
@@ -41,6 +44,77 @@ int write_grids(const Options& o) {
   return 0;
 }
 
+struct ShowOptions {
+  std::string task, config, split = "train";
+  std::vector<std::string> set;
+  int64_t index = 0, count = 1;
+  bool json = false;
+};
+
+std::shared_ptr<const tasks::Task> task_of(const ShowOptions& o) {
+  core::Json tree = o.config.empty() ? core::Json::object()
+                                     : core::read_json_file(o.config, core::JsonDialect::kWithComments);
+  if (!o.task.empty() && (!tree.contains("task") || tree["task"].value("name", "") != o.task))
+    tree["task"] = {{"name", o.task}};
+  for (const std::string& assignment : o.set) core::apply_override(tree, assignment);
+  PAN_CHECK(tree.contains("task"), kUsage, "no task is named")
+      .where("pan-ppo tasks show")
+      .expected("--task NAME, or --config with a file that has a task")
+      .got("neither")
+      .remedy("Add --task gsm8k or --task logic_grid");
+  return tasks::make(tree["task"]);
+}
+
+void print_problem(const tasks::Problem& p, bool as_json) {
+  if (as_json) {
+    const core::Json row = {{"id", p.id},
+                            {"prompt", p.prompt},
+                            {"answer", p.reference},
+                            {"response", p.answer},
+                            {"group", p.group}};
+    std::printf("%s\n", core::dump_json(row).c_str());
+    return;
+  }
+  std::printf("--- %s%s%s: prompt\n%s\n--- right answer\n%s\n--- answer to train on\n%s\n", p.id.c_str(),
+              p.group.empty() ? "" : ", ", p.group.c_str(), p.prompt.c_str(), p.reference.c_str(),
+              p.answer.empty() ? "(none)" : p.answer.c_str());
+}
+
+int show(const ShowOptions& o) {
+  const auto task = task_of(o);
+  const tasks::Split split = o.split == "eval" ? tasks::Split::kEval : tasks::Split::kTrain;
+  const int64_t size = task->size(split);
+  PAN_CHECK(o.index >= 0 && o.count >= 1 && (size < 0 || o.index + o.count <= size), kUsage,
+            "there are no such problems")
+      .where("pan-ppo tasks show")
+      .pointer("--index, --count")
+      .expected(size < 0 ? "an index from 0 on" : "within the " + std::to_string(size) + " of the split")
+      .got(std::to_string(o.index) + " and " + std::to_string(o.count) + " from there")
+      .remedy("Give a smaller --index or --count");
+  for (int64_t i = 0; i < o.count; ++i) print_problem(task->problem(split, o.index + i), o.json);
+  if (o.json) return 0;
+  for (const std::string& text : task->stop_strings())
+    std::printf("--- an answer ends before %s\n", core::dump_json(text).c_str());
+  return 0;
+}
+
+void add_show(CLI::App& command, Action& action) {
+  auto o = std::make_shared<ShowOptions>();
+  CLI::App* shown =
+      command.add_subcommand("show", "Prompts of a task as a model gets them, with their answers");
+  shown->add_option("--task", o->task, "Task: gsm8k, logic_grid, jsonl");
+  shown->add_option("--config", o->config, "Configuration file whose task is shown");
+  shown->add_option("--set", o->set, "Override one key: task.prompting=direct; may be repeated")
+      ->allow_extra_args(false);
+  shown->add_option("--split", o->split, "train or eval")
+      ->check(CLI::IsMember({"train", "eval"}))
+      ->capture_default_str();
+  shown->add_option("--index", o->index, "Number of the first problem")->capture_default_str();
+  shown->add_option("--count", o->count, "How many problems")->capture_default_str();
+  shown->add_flag("--json", o->json, "JSON lines: id, prompt, answer, response, group");
+  shown->callback([o, &action] { action = [o] { return show(*o); }; });
+}
+
 }  // namespace
 
 void add_tasks(CLI::App& app, Action& action) {
@@ -53,6 +127,8 @@ void add_tasks(CLI::App& app, Action& action) {
       return 0;
     };
   });
+
+  add_show(*command, action);
 
   auto o = std::make_shared<Options>();
   CLI::App* grid =

@@ -2,13 +2,30 @@
 
 namespace pan::tasks {
 
+void describe(core::Fields& f, FewShotConfig& c) {
+  f.integer(
+      "few_shot", c.few_shot,
+      {.min = 0,
+       .max = 64,
+       .unit = "example",
+       .doc = "Solved problems of the train split in front of every question, never the one that is asked; "
+              "0 = none."});
+  f.integer("few_shot_seed", c.few_shot_seed, {.min = 0, .doc = "Decides which problems are the examples."});
+}
+
 void describe(core::Fields& f, Gsm8kConfig& c) {
   f.text("path", c.path,
          {.doc = "Folder with the JSONL files of GSM8K (scripts/fetch_gsm8k.sh).", .is_path = true});
   f.text("train_file", c.train_file, {.doc = "File of the train split, inside path."});
   f.text("eval_file", c.eval_file, {.doc = "File of the eval split, inside path."});
   f.text("prompt_prefix", c.prompt_prefix, {.doc = "Text before the question; a space is put between."});
-  f.text("prompt_suffix", c.prompt_suffix, {.doc = "Text after the question; a space is put between."});
+  f.choice("prompting", c.prompting, {{"cot", Prompting::kCot}, {"direct", Prompting::kDirect}},
+           "cot: asks for the working and the answer, by prompt_suffix; direct: for the answer alone, by "
+           "direct_suffix. Worked answers and examples follow it.");
+  f.text("prompt_suffix", c.prompt_suffix,
+         {.doc = "Text after the question where prompting is cot; a space is put between."});
+  f.text("direct_suffix", c.direct_suffix, {.doc = "The same where prompting is direct."});
+  describe(f, c.few_shot);
   f.choice(
       "score", c.score,
       {{"strict", Gsm8kConfig::Score::kStrict}, {"flexible", Gsm8kConfig::Score::kFlexible}},
@@ -38,6 +55,11 @@ void describe(core::Fields& f, LogicGridConfig& c) {
       "full: ZebraLogic's conventions with an example; compact: a few short lines, for very small models.");
   f.choice("answer_style", c.answer_style, {{"json", AnswerStyle::kJson}, {"lines", AnswerStyle::kLines}},
            "json: ZebraLogic's answer object; lines: \"House 1: Name=Ann, Drink=tea\".");
+  f.choice(
+      "prompting", c.prompting, {{"cot", Prompting::kCot}, {"direct", Prompting::kDirect}},
+      "cot: asks for deductions and then the solution; direct: for the solution alone. Worked answers and "
+      "examples follow it.");
+  describe(f, c.few_shot);
   f.integer(
       "attribute_pool", c.attribute_pool,
       {.min = 2, .max = 12, .doc = "Attributes that puzzles are drawn from; at least the largest size's."});
@@ -65,6 +87,15 @@ void describe(core::Fields& f, JsonlConfig& c) {
   f.text("worked_field", c.worked_field,
          {.doc = "Key of the full answer to train on; rows without it use the right answer."});
   f.text("prompt_suffix", c.prompt_suffix, {.doc = "Text after the prompt; a space is put between."});
+  f.choice(
+      "prompting", c.prompting,
+      {{"given", Prompting::kGiven}, {"direct", Prompting::kDirect}, {"cot", Prompting::kCot}},
+      "given: the prompt as the data has it; direct: with direct_suffix, for the answer alone; cot: with "
+      "cot_suffix, for the working too. Answers to train on and examples follow it.");
+  f.text("cot_suffix", c.cot_suffix,
+         {.doc = "Text after prompt and prompt_suffix where prompting is cot; a space is put between."});
+  f.text("direct_suffix", c.direct_suffix, {.doc = "The same where prompting is direct."});
+  describe(f, c.few_shot);
   f.choice("match", c.match,
            {{"exact", JsonlConfig::Match::kExact},
             {"numeric", JsonlConfig::Match::kNumeric},

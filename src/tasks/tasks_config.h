@@ -15,6 +15,17 @@
 
 namespace pan::tasks {
 
+// How a model is asked: for the answer alone, or for the way to it as well. kGiven: the prompt of the data as
+// it stands.
+enum class Prompting { kGiven, kDirect, kCot };
+
+// Solved examples in front of every question; `describe` puts the keys beside the task's own.
+struct FewShotConfig {
+  int64_t few_shot = 0;
+  int64_t few_shot_seed = 1;
+};
+void describe(core::Fields& f, FewShotConfig& c);
+
 struct Gsm8kConfig {
   std::string path = "data/gsm8k";
   std::string train_file = "train.jsonl";
@@ -22,6 +33,10 @@ struct Gsm8kConfig {
   std::string prompt_prefix;
   std::string prompt_suffix =
       "Work it out step by step. End with a line that holds \"####\" and then the final answer as a number.";
+  std::string direct_suffix =
+      "Give the final answer alone, without any working, as one line: \"####\" and then the number.";
+  Prompting prompting = Prompting::kCot;
+  FewShotConfig few_shot;
   enum class Score { kStrict, kFlexible } score = Score::kStrict;
   double format_weight = 0;
 };
@@ -39,6 +54,8 @@ struct LogicGridConfig {
   std::string path;  // ZebraLogic JSONL for the eval split
   PromptStyle prompt_style = PromptStyle::kFull;
   AnswerStyle answer_style = AnswerStyle::kJson;
+  Prompting prompting = Prompting::kCot;
+  FewShotConfig few_shot;
   int64_t attribute_pool = 12;
   int64_t value_pool = 8;
   bool direct_deduction = false;
@@ -55,6 +72,10 @@ struct JsonlConfig {
   std::string answer_field = "answer";
   std::string worked_field = "response";
   std::string prompt_suffix;
+  Prompting prompting = Prompting::kGiven;
+  std::string cot_suffix = "Work it out step by step, then give the final answer.";
+  std::string direct_suffix = "Give the final answer alone, without any working.";
+  FewShotConfig few_shot;
   enum class Match { kExact, kNumeric, kRegex } match = Match::kExact;
   std::string pattern;
 };

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "tasks/few_shot.h"
 #include "tasks/gsm8k/score.h"
 #include "tasks/jsonl_rows.h"
 #include "tasks/number_text.h"
@@ -42,7 +43,7 @@ std::string around(const std::string& prefix, const std::string& text, const std
 
 class Gsm8k : public Task {
  public:
-  explicit Gsm8k(const Gsm8kConfig& config) : config_(config) {}
+  explicit Gsm8k(const Gsm8kConfig& config) : config_(config), few_shot_(config.few_shot, "gsm8k") {}
 
   std::string name() const override { return "gsm8k"; }
   int64_t size(Split split) const override { return static_cast<int64_t>(rows(split).size()); }
@@ -55,10 +56,14 @@ class Gsm8k : public Task {
     const Row& row = all[static_cast<size_t>(index)];
     Problem p;
     p.id = std::string(split == Split::kTrain ? "gsm8k-train-" : "gsm8k-eval-") + std::to_string(index);
-    p.prompt = around(config_.prompt_prefix, row.question, config_.prompt_suffix);
+    p.prompt = prompt_of(row);
     p.reference = row.gold;
-    p.answer = row.worked;
+    p.answer = answer_of(row);
     return p;
+  }
+
+  std::vector<std::string> stop_strings() const override {
+    return few_shot_.on() ? std::vector<std::string>{kNextQuestion} : std::vector<std::string>();
   }
 
   Verdict judge(const Problem& problem, const std::string& answer) const override {
@@ -78,6 +83,23 @@ class Gsm8k : public Task {
   }
 
  private:
+  bool direct() const { return config_.prompting == Prompting::kDirect; }
+
+  std::string answer_of(const Row& row) const { return direct() ? "#### " + row.gold : row.worked; }
+
+  std::string prompt_of(const Row& row) const {
+    const std::string& suffix = direct() ? config_.direct_suffix : config_.prompt_suffix;
+    if (!few_shot_.on()) return around(config_.prompt_prefix, row.question, suffix);
+    const std::string space = config_.prompt_prefix.empty() || suffix.empty() ? "" : " ";
+    const auto& train = rows(Split::kTrain);
+    const auto examples =
+        few_shot_.pick(static_cast<int64_t>(train.size()), row.question, [&](int64_t index) -> Example {
+          const Row& shown = train[static_cast<size_t>(index)];
+          return {shown.question, answer_of(shown)};
+        });
+    return few_shot_prompt(config_.prompt_prefix + space + suffix, examples, row.question);
+  }
+
   const std::vector<Row>& rows(Split split) const {
     Part& part = parts_[split == Split::kTrain ? 0 : 1];
     std::call_once(part.once, [&] {
@@ -98,6 +120,7 @@ class Gsm8k : public Task {
     std::vector<Row> rows;
   };
   Gsm8kConfig config_;
+  FewShot few_shot_;
   mutable std::array<Part, 2> parts_;
 };
 

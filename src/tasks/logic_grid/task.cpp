@@ -1,6 +1,7 @@
 #include "tasks/logic_grid/task.h"
 
 #include "core/error.h"
+#include "tasks/few_shot.h"
 #include "tasks/logic_grid/explain.h"
 #include "tasks/logic_grid/file.h"
 #include "tasks/logic_grid/score.h"
@@ -11,7 +12,8 @@ namespace {
 
 class LogicGrid : public Task {
  public:
-  explicit LogicGrid(const LogicGridConfig& config) : config_(config) {
+  explicit LogicGrid(const LogicGridConfig& config)
+      : config_(config), few_shot_(config.few_shot, "logic_grid") {
     eval_sizes_ = parse_sizes(config.sizes, "sizes");
     train_stages_ = parse_curriculum(config.curriculum);
     if (train_stages_.empty()) train_stages_ = {{0, eval_sizes_}};
@@ -63,6 +65,12 @@ class LogicGrid : public Task {
     return v;
   }
 
+  // With examples a model may go on with a puzzle of its own, whose houses would count instead.
+  std::vector<std::string> stop_strings() const override {
+    if (!few_shot_.on()) return {};
+    return {config_.prompt_style == PromptStyle::kCompact ? "\n\n" : "\n# Solved example"};
+  }
+
  private:
   void check_pools(const std::vector<SizeWeight>& sizes) const {
     for (const SizeWeight& s : sizes) {
@@ -78,40 +86,68 @@ class LogicGrid : public Task {
     }
   }
 
+  // The puzzle of an index; `stream` is left where the worked answer goes on drawing.
+  Drawn drawn(Split split, int64_t index, core::rng::Stream& stream) const {
+    const bool train = split == Split::kTrain;
+    const Shape shape = draw_size(train ? sizes_at(train_stages_, index) : eval_sizes_, stream);
+    return draw(shape, stream,
+                {config_.seed,
+                 {static_cast<int>(config_.attribute_pool), static_cast<int>(config_.value_pool)},
+                 {train ? Side::kTrain : Side::kEval, config_.direct_deduction}});
+  }
+
+  std::string answer_of(const Drawn& d, const SolutionTable& table, bool worked) const {
+    if (config_.prompting == Prompting::kDirect) return bare_answer(table, config_.answer_style);
+    return answer_text(
+        worked ? explain(d.puzzle, d.wording, config_.prompt_style) : std::vector<std::string>(), table,
+        config_.answer_style);
+  }
+
+  Asking asking(const std::string& puzzle) const {
+    Asking a{.prompting = config_.prompting};
+    if (!few_shot_.on()) return a;
+    const auto at = [&](int64_t index) -> Example {
+      core::rng::Stream stream = stream_of(config_.seed, Split::kTrain, index);
+      const Drawn d = drawn(Split::kTrain, index, stream);
+      return {puzzle_text(d.puzzle, d.wording, config_.prompt_style),
+              answer_of(d, table_of(d.puzzle, d.wording), true)};
+    };
+    for (const Example& e : few_shot_.pick(size(Split::kTrain), puzzle, at))
+      a.examples.push_back({e.question, e.answer});
+    return a;
+  }
+
   Problem generated(Split split, int64_t index) const {
     const bool train = split == Split::kTrain;
     core::rng::Stream stream = stream_of(config_.seed, split, index);
-    const Shape shape = draw_size(train ? sizes_at(train_stages_, index) : eval_sizes_, stream);
-    const Drawn d = draw(shape, stream,
-                         {config_.seed,
-                          {static_cast<int>(config_.attribute_pool), static_cast<int>(config_.value_pool)},
-                          {train ? Side::kTrain : Side::kEval, config_.direct_deduction}});
+    const Drawn d = drawn(split, index, stream);
     const SolutionTable table = table_of(d.puzzle, d.wording);
     Problem p;
     p.id = "logic_grid-" + std::string(train ? "train" : "eval") + "-seed" + std::to_string(config_.seed) +
            "-" + std::to_string(index);
-    p.prompt = prompt_text(puzzle_text(d.puzzle, d.wording, config_.prompt_style), table,
-                           config_.prompt_style, config_.answer_style);
+    const std::string puzzle = puzzle_text(d.puzzle, d.wording, config_.prompt_style);
+    p.prompt = prompt_text(puzzle, table, config_.prompt_style, config_.answer_style, asking(puzzle));
     p.reference = solution_json(table);
-    p.group = to_string(shape);
+    p.group = to_string(d.puzzle.shape);
     const bool worked = stream.uniform() < config_.worked_share;
-    p.answer =
-        answer_text(worked ? explain(d.puzzle, d.wording, config_.prompt_style) : std::vector<std::string>(),
-                    table, config_.answer_style);
+    p.answer = answer_of(d, table, worked);
     return p;
   }
 
   Problem from_file(const FileRow& row) const {
     Problem p;
     p.id = row.id;
-    p.prompt = prompt_text(row.puzzle, row.solution, config_.prompt_style, config_.answer_style);
+    p.prompt =
+        prompt_text(row.puzzle, row.solution, config_.prompt_style, config_.answer_style, asking(row.puzzle));
     p.reference = solution_json(row.solution);
     p.group = std::to_string(row.solution.rows.size()) + "x" + std::to_string(row.solution.attributes.size());
-    p.answer = row.answer;
+    p.answer = config_.prompting == Prompting::kDirect ? bare_answer(row.solution, config_.answer_style)
+                                                       : row.answer;
     return p;
   }
 
   LogicGridConfig config_;
+  FewShot few_shot_;
   std::vector<SizeWeight> eval_sizes_;
   std::vector<SizeStage> train_stages_;
   std::vector<FileRow> eval_rows_;

@@ -166,7 +166,18 @@ const Example& example() {
   return e;
 }
 
-std::string how_to_answer(const SolutionTable& table, AnswerStyle style) {
+std::string how_to_answer(const SolutionTable& table, AnswerStyle style, Prompting prompting) {
+  if (prompting == Prompting::kDirect && style == AnswerStyle::kLines) {
+    return "Give the solution alone, without any reasoning, one line per house, in exactly this form, with "
+           "every ___ filled in:\n\n" +
+           grid_lines(table, true) + "\n";
+  }
+  if (prompting == Prompting::kDirect) {
+    return "Answer with the solution alone, without any reasoning: one JSON object of exactly this form, "
+           "with "
+           "every ___ filled in:\n\n" +
+           core::dump_json(Json{{"solution", grid_json(table, true)}}, 2) + "\n";
+  }
   if (style == AnswerStyle::kLines) {
     return "Reason in short lines, one deduction per line. Then give the whole solution, one line per house, "
            "in exactly "
@@ -177,6 +188,15 @@ std::string how_to_answer(const SolutionTable& table, AnswerStyle style) {
   return "Answer with one JSON object of exactly this form, with every ___ filled in, the reasoning "
          "first:\n\n" +
          core::dump_json(form, 2) + "\n";
+}
+
+SolvedPuzzle solved_example(AnswerStyle style, Prompting prompting) {
+  const Example& e = example();
+  const SolutionTable table = table_of(e.puzzle, e.wording);
+  return {puzzle_text(e.puzzle, e.wording, PromptStyle::kFull),
+          prompting == Prompting::kDirect
+              ? bare_answer(table, style)
+              : answer_text(explain(e.puzzle, e.wording, PromptStyle::kFull), table, style)};
 }
 
 }  // namespace
@@ -251,15 +271,25 @@ std::string puzzle_text(const Puzzle& p, const Wording& w, PromptStyle style) {
 }
 
 std::string prompt_text(const std::string& puzzle, const SolutionTable& table, PromptStyle prompt_style,
-                        AnswerStyle answer_style) {
-  const std::string end = puzzle.ends_with('\n') ? "" : "\n";
-  if (prompt_style == PromptStyle::kCompact) return puzzle + end + "Solution:\n";
-  const Example& e = example();
-  const std::string solved = answer_text(explain(e.puzzle, e.wording, PromptStyle::kFull),
-                                         table_of(e.puzzle, e.wording), answer_style);
-  return "# Solved example\n\n" + puzzle_text(e.puzzle, e.wording, PromptStyle::kFull) + "\n## Answer\n\n" +
-         solved + "\n\n# Puzzle to solve\n\n" + puzzle + end + "\n# How to answer\n\n" +
-         how_to_answer(table, answer_style);
+                        AnswerStyle answer_style, const Asking& asking) {
+  const auto closed = [](const std::string& text) { return text.ends_with('\n') ? text : text + "\n"; };
+  std::string out;
+  if (prompt_style == PromptStyle::kCompact) {
+    const std::string cue = asking.prompting == Prompting::kDirect ? "Answer:\n" : "Solution:\n";
+    for (const SolvedPuzzle& s : asking.examples) out += closed(s.puzzle) + cue + s.answer + "\n\n";
+    return out + closed(puzzle) + cue;
+  }
+  std::vector<SolvedPuzzle> examples = asking.examples;
+  if (examples.empty()) examples = {solved_example(answer_style, asking.prompting)};
+  for (const SolvedPuzzle& s : examples)
+    out += "# Solved example\n\n" + closed(s.puzzle) + "\n## Answer\n\n" + s.answer + "\n\n";
+  return out + "# Puzzle to solve\n\n" + closed(puzzle) + "\n# How to answer\n\n" +
+         how_to_answer(table, answer_style, asking.prompting);
+}
+
+std::string bare_answer(const SolutionTable& table, AnswerStyle style) {
+  if (style == AnswerStyle::kLines) return grid_lines(table, false);
+  return core::dump_json(Json{{"solution", grid_json(table, false)}}, 2);
 }
 
 std::string answer_text(const std::vector<std::string>& reasoning, const SolutionTable& table,

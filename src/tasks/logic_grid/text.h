@@ -45,9 +45,23 @@ std::string clue_text(const Clue& clue, const Puzzle& puzzle, const Wording& wor
 // Houses, attributes with their values, numbered clues.
 std::string puzzle_text(const Puzzle& puzzle, const Wording& wording, PromptStyle style);
 
-// The user's turn around a puzzle text. The full style puts a solved example in front and says how to answer.
+struct SolvedPuzzle {
+  std::string puzzle, answer;
+};
+
+// How a puzzle is asked beyond its own text.
+struct Asking {
+  Prompting prompting = Prompting::kCot;
+  std::vector<SolvedPuzzle> examples = {};
+};
+
+// The user's turn around a puzzle text. The full style puts a solved example in front (or those of `asking`)
+// and says how to answer.
 std::string prompt_text(const std::string& puzzle_text, const SolutionTable& table, PromptStyle prompt_style,
-                        AnswerStyle answer_style);
+                        AnswerStyle answer_style, const Asking& asking = {});
+
+// The solution alone.
+std::string bare_answer(const SolutionTable& table, AnswerStyle style);
 
 // The answer in the style: `reasoning` lines, then the grid.
 std::string answer_text(const std::vector<std::string>& reasoning, const SolutionTable& table,
