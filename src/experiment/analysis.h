@@ -1,0 +1,81 @@
+// From results to what may be said about them: a pure function.
+//
+//   const Analysis a = analyse(read_results(plan), plan.experiment.config);
+//   a.comparisons[0].sentence   // "No difference shown between lambda_0.1 and lambda_0: ..."
+//
+// Definitions and sources: docs/experiments.md.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "experiment/experiment_config.h"
+#include "experiment/results.h"
+#include "experiment/statistics.h"
+
+namespace pan::experiment {
+
+struct ArmSummary {
+  std::string name;
+  std::vector<int64_t> seeds, missing;
+  std::vector<double> values;  // by seed
+  TInterval interval;          // no bounds with fewer than two seeds or where one evaluation serves all seeds
+  double deviation = 0;        // NaN in the same cases
+  bool one_evaluation = false;
+};
+
+struct ItemTest {
+  int64_t seed = 0;
+  int64_t num_items = 0, only_arm = 0, only_against = 0;
+  double p = 1;
+};
+
+struct Comparison {
+  std::string arm, against;
+  std::vector<int64_t> seeds;       // with both runs finished
+  std::vector<double> differences;  // arm minus against
+  TInterval interval;
+  double deviation = 0;   // of the differences; NaN with fewer than two
+  bool has_test = false;  // at least one seed, and something differs between seeds
+  SignFlip test;
+  double adjusted_p = 1;   // Holm over all comparisons that have a test
+  bool can_reach = false;  // the smallest possible p, adjusted, is at most alpha
+  double smallest_adjusted_p = 1;
+  int64_t seeds_to_reach = 0;              // fewest seeds for which can_reach may hold
+  std::optional<double> effect;            // d_z
+  std::optional<double> effect_corrected;  // times Hedges' factor
+  std::optional<int64_t> needed;           // seeds to see the difference of interest, this comparison alone
+  std::optional<int64_t> needed_all;       // the same at alpha over the number of comparisons
+  std::vector<ItemTest> items;             // secondary; empty where the items differ or have several answers
+  bool significant = false;
+  std::string sentence;
+};
+
+// Figures against fooling oneself, of a trained arm: means over seeds of the mean over the last quarter of
+// the iterations.
+struct Guard {
+  std::string arm;
+  std::vector<std::pair<std::string, std::optional<double>>> figures;
+  std::optional<double> rhythm_change, accuracy_change;  // last quarter minus first quarter
+  int64_t num_warned = 0;                                // runs that warned themselves
+  bool warning = false;                                  // rhythm reward up, accuracy of the samples down
+};
+
+struct Analysis {
+  std::vector<ArmSummary> arms;
+  std::vector<Comparison> comparisons;
+  std::vector<Guard> guards;  // of arms that measured the rhythm
+  int64_t num_tests = 0;      // comparisons that Holm's correction counts
+  bool in_percent = false;    // the metric is a share: shown in percent, differences in points
+};
+
+Analysis analyse(const Results& results, const ExperimentConfig& config);
+
+// "71.3 %" or "0.713"; "+1.2 points" or "+0.012".
+std::string shown(double value, bool in_percent);
+std::string shown_difference(double value, bool in_percent);
+std::string shown_p(double p);
+
+}  // namespace pan::experiment
