@@ -36,6 +36,12 @@ struct Verdict {
       terms;  // every score by name, whether it pays or not ("strict", "flexible", "cell", ...)
 };
 
+// One answer to be judged; neither pointer is kept.
+struct Answer {
+  const Problem* problem = nullptr;
+  const std::string* text = nullptr;
+};
+
 class Task {
  public:
   virtual ~Task() = default;
@@ -48,6 +54,14 @@ class Task {
 
   // Never throws for any answer text, never hangs; malformed output is a wrong answer.
   virtual Verdict judge(const Problem& problem, const std::string& answer) const = 0;
+
+  // A whole batch, one verdict for each answer, in order. What training and evaluation call: a reward from a
+  // program (reward.command) is asked for once a batch, and only that may throw: kData, kInterrupted.
+  virtual std::vector<Verdict> judge_all(const std::vector<Answer>& answers) const {
+    std::vector<Verdict> verdicts;
+    for (const Answer& a : answers) verdicts.push_back(judge(*a.problem, *a.text));
+    return verdicts;
+  }
 
   // Strings after which generation of an answer stops, besides end of text; may be empty.
   virtual std::vector<std::string> stop_strings() const { return {}; }

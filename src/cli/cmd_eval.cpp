@@ -62,7 +62,7 @@ int run(const Options& o) {
   const eval::ModelLocation location = eval::locate_model(o.model);
   config::RunConfig config = configuration(o, location);
   config.model.path = o.model;
-  const auto task = tasks::make(config.task);
+  const auto task = tasks::make(config.task, config.reward);
   const OpenModel m = open_model(config.model, config.prompt, config.threads);
   core::log_info("evaluating " + m.location.description + " on " + task->name() + ", " +
                  (config.eval.temperature == 0 ? std::string("greedy")

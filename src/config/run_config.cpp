@@ -13,6 +13,7 @@ void describe(core::Fields& f, RunConfig& c) {
   f.object("model", c.model, "The policy.");
   f.object("prompt", c.prompt, "How a problem becomes a prompt.");
   f.object("task", c.task, "What is asked and how answers are judged.");
+  f.object("reward", c.reward, "A reward from a program instead of the task's.");
   f.object("train", c.train, "The training loop.");
   f.object("rollout", c.rollout, "Sampling of answers.");
   rl::describe(f, c.rl);
@@ -23,6 +24,7 @@ void describe(core::Fields& f, RunConfig& c) {
 
 std::vector<std::string> check(const RunConfig& c) {
   rhythm::check(c.rhythm);
+  const bool has_command = !tasks::command_of(c.reward).empty();
   std::vector<std::string> notes =
       rl::check(c.rl, {c.sequences_per_iteration(), c.train.samples_per_prompt, c.rollout.max_new_tokens});
   PAN_CHECK(c.rollout.temperature > 0, kConfig,
@@ -50,6 +52,8 @@ std::vector<std::string> check(const RunConfig& c) {
         "is logged as rollout/cut_mass_mean");
   if (c.eval.every == 0 && c.train.early_stop_evals > 0)
     notes.push_back("/train/early_stop_evals: has no effect with eval.every = 0");
+  if (!has_command && c.reward.task_weight != 0)
+    notes.push_back("/reward/task_weight: has no effect without reward.command");
   if (!c.rhythm.enabled && c.rhythm.lambda > 0 && c.rhythm.lambda != rhythm::RhythmConfig{}.lambda)
     notes.push_back("/rhythm/lambda: has no effect with rhythm.enabled = false");
   return notes;

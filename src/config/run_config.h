@@ -25,6 +25,7 @@ struct RunConfig {
   train::ModelConfig model;
   tokenizer::PromptConfig prompt;
   tasks::TaskConfig task;
+  tasks::RewardConfig reward;
   train::TrainConfig train;
   rollout::SamplingConfig rollout;
   rl::RlConfig rl;

@@ -166,10 +166,14 @@ Evaluation evaluate(const EvalRequest& r) {
   if (r.progress)
     hooks.on_progress = [&](const rollout::Progress& p) { r.progress(p.num_finished, p.num_requests); };
   const std::vector<rollout::Sample> samples = generator.run(requests, hooks);
+  std::vector<tasks::Answer> answers;
+  for (size_t i = 0; i < samples.size(); ++i)
+    answers.push_back({&items[item_of[i]].problem, &samples[i].text});
+  const std::vector<tasks::Verdict> verdicts = r.task.judge_all(answers);
   double truncated = 0, tokens = 0;
   for (size_t i = 0; i < samples.size(); ++i) {
     Item& item = items[item_of[i]];
-    item.verdicts.push_back(r.task.judge(item.problem, samples[i].text));
+    item.verdicts.push_back(verdicts[i]);
     truncated += samples[i].finish == rollout::FinishReason::kLength;
     tokens += static_cast<double>(samples[i].response.size());
     e.rows.push_back(row_of(item, samples[i], item.verdicts.back(), r.tokenizer));

@@ -1,5 +1,11 @@
 #include "tasks/tasks_config.h"
 
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/json.h"
+
 namespace pan::tasks {
 
 void describe(core::Fields& f, FewShotConfig& c) {
@@ -96,15 +102,52 @@ void describe(core::Fields& f, JsonlConfig& c) {
          {.doc = "Text after prompt and prompt_suffix where prompting is cot; a space is put between."});
   f.text("direct_suffix", c.direct_suffix, {.doc = "The same where prompting is direct."});
   describe(f, c.few_shot);
-  f.choice("match", c.match,
-           {{"exact", JsonlConfig::Match::kExact},
-            {"numeric", JsonlConfig::Match::kNumeric},
-            {"regex", JsonlConfig::Match::kRegex}},
-           "exact: the whole answer, trimmed; numeric: its last number; regex: what `pattern` finds last.");
+  f.choice(
+      "match", c.match,
+      {{"exact", JsonlConfig::Match::kExact},
+       {"numeric", JsonlConfig::Match::kNumeric},
+       {"regex", JsonlConfig::Match::kRegex},
+       {"none", JsonlConfig::Match::kNone}},
+      "exact: the whole answer, trimmed; numeric: its last number; regex: what `pattern` finds last; none: "
+      "only reward.command judges, and rows need no right answer.");
   f.text(
       "pattern", c.pattern,
       {.doc =
            "Regular expression (PCRE2) of match = regex; its first group, or the whole match, is compared."});
+}
+
+void describe(core::Fields& f, RewardConfig& c) {
+  f.json_text("command", c.command,
+              "A program that pays instead of the task: a list such as [\"python3\", \"reward.py\"], or a "
+              "text, which "
+              "`sh -c` runs. It reads and answers JSON lines (docs/tasks.md). null = the task pays.");
+  f.number("timeout_s", c.timeout_s,
+           {.min = 0, .exclusive_min = true, .unit = "s", .doc = "Longest time for one batch of answers."});
+  f.number("task_weight", c.task_weight,
+           {.min = 0, .doc = "Times the task's own reward, paid on top of the program's."});
+}
+
+std::vector<std::string> command_of(const RewardConfig& config) {
+  if (config.command.empty()) return {};
+  const core::Json json = core::parse_json(config.command, "reward.command");
+  if (json.is_null()) return {};
+  std::vector<std::string> words;
+  bool good = json.is_string() || (json.is_array() && !json.empty());
+  if (json.is_string()) words = {"sh", "-c", json.get<std::string>()};
+  if (json.is_array())
+    for (const core::Json& word : json) {
+      good = good && word.is_string();
+      if (word.is_string()) words.push_back(word.get<std::string>());
+    }
+  good = good && !words[0].empty() && !words.back().empty() &&
+         std::none_of(words.begin(), words.end(),
+                      [](const std::string& w) { return w.find('\0') != std::string::npos; });
+  PAN_CHECK(good, kConfig, "this is no program")
+      .pointer("/reward/command")
+      .expected("null, a list of texts such as [\"python3\", \"reward.py\"], or a text for a shell")
+      .got(config.command)
+      .remedy("Give the program and its arguments as a list");
+  return words;
 }
 
 void describe(core::Fields& f, TaskConfig& c) {

@@ -76,10 +76,21 @@ struct JsonlConfig {
   std::string cot_suffix = "Work it out step by step, then give the final answer.";
   std::string direct_suffix = "Give the final answer alone, without any working.";
   FewShotConfig few_shot;
-  enum class Match { kExact, kNumeric, kRegex } match = Match::kExact;
+  enum class Match { kExact, kNumeric, kRegex, kNone } match = Match::kExact;
   std::string pattern;
 };
 void describe(core::Fields& f, JsonlConfig& c);
+
+// A reward from a program.
+struct RewardConfig {
+  std::string command;  // JSON text: null, a list of texts, or a text; command_of() reads it
+  double timeout_s = 120;
+  double task_weight = 0;
+};
+void describe(core::Fields& f, RewardConfig& c);
+// The words of reward.command; empty where there is none. Error: kConfig for anything but null, a text (which
+// a shell takes) or a list of texts.
+std::vector<std::string> command_of(const RewardConfig& config);
 
 struct TaskConfig {
   std::string name = "logic_grid";

@@ -108,7 +108,7 @@ std::unique_ptr<Session> open_session(const config::RunConfig& config, const Ope
   s.tokenizer = tokenizer::load(config.model.path);
   s.chat = tokenizer::load_chat_template(config.model.path, config.prompt, *s.tokenizer);
   s.stop_tokens = tokenizer::stop_token_ids(config.model.path, *s.tokenizer, *s.chat);
-  s.task = tasks::make(config.task);
+  s.task = tasks::make(config.task, config.reward);
   const model::Arch arch = model::read_arch(config.model.path);
   check_vocabulary(*s.tokenizer, arch, config.model.path);
   const int64_t longest = config.train.max_prompt_tokens + config.rollout.max_new_tokens;

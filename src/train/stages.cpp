@@ -126,11 +126,13 @@ void run_rollout(Session& s, Iteration& it, const StageHooks& hooks) {
       hooks.progress("sampling", static_cast<double>(p.num_finished), static_cast<double>(p.num_requests));
     };
   it.samples = generator.run(requests, run_hooks);
+  std::vector<tasks::Answer> answers;
+  for (size_t i = 0; i < it.samples.size(); ++i)
+    answers.push_back({&it.prompts[i / static_cast<size_t>(group_size)].problem, &it.samples[i].text});
+  it.verdicts = s.task->judge_all(answers);
   for (size_t i = 0; i < it.samples.size(); ++i) {
     const rollout::Sample& sample = it.samples[i];
-    it.verdicts.push_back(
-        s.task->judge(it.prompts[i / static_cast<size_t>(group_size)].problem, sample.text));
-    it.task_rewards.push_back(it.verdicts.back().reward);
+    it.task_rewards.push_back(it.verdicts[i].reward);
     rl::TrainSequence sequence{.id = sample.sample_id,
                                .group = static_cast<int64_t>(i) / group_size,
                                .tokens = sample.prompt,

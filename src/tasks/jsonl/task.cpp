@@ -65,6 +65,11 @@ class Jsonl : public Task {
     const std::optional<std::string> read = answer_in(answer);
     Verdict v;
     v.answered = read.has_value();
+    if (config_.match == Match::kNone) {
+      if (read) v.extracted = read->substr(0, kLongestVote);
+      v.terms = {{"no_answer", v.answered ? 0.0 : 1.0}};
+      return v;
+    }
     v.correct = read && *read == problem.reference;
     v.reward = v.correct ? 1 : 0;
     if (read) v.extracted = read->substr(0, kLongestVote);
@@ -118,12 +123,14 @@ class Jsonl : public Task {
                ? text_of(json, "id", path, line)
                : "jsonl-" + std::string(split == Split::kTrain ? "train-" : "eval-") + std::to_string(line);
     p.prompt = text_of(json, config_.prompt_field, path, line);
-    const std::string answer = text_of(json, config_.answer_field, path, line);
+    const bool bare = config_.match == Match::kNone && !json.contains(config_.answer_field);
+    const std::string answer = bare ? "" : text_of(json, config_.answer_field, path, line);
     if (json.contains("group")) p.group = text_of(json, "group", path, line);
     // The right answer is read the way a response is, so that a full worked answer may stand in its place.
     // For a pattern it may also be the bare text that the pattern is to find.
     const auto read = answer_in(answer);
-    PAN_CHECK(read || config_.match == Match::kRegex, kData, "a right answer cannot be read")
+    PAN_CHECK(read || config_.match == Match::kRegex || config_.match == Match::kNone, kData,
+              "a right answer cannot be read")
         .where(path)
         .pointer(place)
         .expected(config_.match == Match::kNumeric ? "text with a number" : "text")
