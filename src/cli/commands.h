@@ -14,14 +14,15 @@ namespace pan::cli {
 // Set by the subcommand that the command line names; returns the exit code.
 using Action = std::function<int()>;
 
-void add_train(CLI::App& app, Action& action);     // train, resume
-void add_sft(CLI::App& app, Action& action);       // sft
-void add_eval(CLI::App& app, Action& action);      // eval
-void add_generate(CLI::App& app, Action& action);  // generate
-void add_score(CLI::App& app, Action& action);     // score
-void add_tokenize(CLI::App& app, Action& action);  // tokenize
-void add_tasks(CLI::App& app, Action& action);     // tasks
-void add_config(CLI::App& app, Action& action);    // config explain | print
+void add_train(CLI::App& app, Action& action);       // train, resume
+void add_sft(CLI::App& app, Action& action);         // sft
+void add_eval(CLI::App& app, Action& action);        // eval
+void add_experiment(CLI::App& app, Action& action);  // experiment
+void add_generate(CLI::App& app, Action& action);    // generate
+void add_score(CLI::App& app, Action& action);       // score
+void add_tokenize(CLI::App& app, Action& action);    // tokenize
+void add_tasks(CLI::App& app, Action& action);       // tasks
+void add_config(CLI::App& app, Action& action);      // config explain | print
 
 // `pan-ppo resume` of a run that `pan-ppo sft` started: is it one, and going on with it.
 bool is_sft_run(const std::string& run_dir);

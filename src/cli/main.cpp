@@ -79,6 +79,7 @@ int main(int argc, char** argv) {
   pan::cli::add_train(app, action);
   pan::cli::add_sft(app, action);
   pan::cli::add_eval(app, action);
+  pan::cli::add_experiment(app, action);
   pan::cli::add_generate(app, action);
   pan::cli::add_score(app, action);
   pan::cli::add_tokenize(app, action);
