@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "core/nearest.h"
 #include "core/schema.h"
+#include "pan/task.h"
 #include "sft/sft_config.h"
 
 namespace pan::cli {
@@ -42,7 +43,7 @@ bool any_below(const core::Describe& describe, const std::string& prefix, std::v
 bool is_run_key(const std::string& prefix) {
   std::vector<std::string> names;
   bool found = false;
-  for (const char* task : {"gsm8k", "logic_grid", "jsonl"}) {
+  for (const std::string& task : tasks::names()) {
     config::RunConfig run;
     run.task.name = task;
     found = any_below([&](core::Fields& f) { describe(f, run); }, prefix, names) || found;
@@ -69,9 +70,8 @@ int explain(const std::string& under) {
   std::replace(prefix.begin(), prefix.end(), '.', '/');
   if (!is_run_key(prefix)) return 0;
   // The keys of `task` are those of the task that is named, so each task is shown once.
-  const std::vector<std::string> tasks = {"gsm8k", "logic_grid", "jsonl"};
   bool first = true;
-  for (const std::string& name : tasks) {
+  for (const std::string& name : tasks::names()) {
     c.task.name = name;
     std::vector<core::FieldDoc> fields = core::explain_fields([&](core::Fields& f) { describe(f, c); });
     std::erase_if(fields,

@@ -101,7 +101,7 @@ void add_eval(CLI::App& app, Action& action) {
   auto o = std::make_shared<Options>();
   CLI::App* eval = app.add_subcommand("eval", "Run a task on a model and report accuracy with intervals");
   eval->add_option("--model", o->model, "Run folder, checkpoint or Hugging Face folder")->required();
-  eval->add_option("--task", o->task, "Task; default: that of the run (gsm8k, logic_grid, jsonl)");
+  eval->add_option("--task", o->task, "Task; default: that of the run (gsm8k, logic_grid, jsonl, mix)");
   eval->add_option("--output", o->output, "Folder for results.json and samples.jsonl")->required();
   eval->add_option("--config", o->config, "Configuration file instead of the run's own");
   eval->add_option("--samples", o->samples, "Answers per problem (pass@k, maj@k); needs --temperature");

@@ -102,7 +102,7 @@ void add_show(CLI::App& command, Action& action) {
   auto o = std::make_shared<ShowOptions>();
   CLI::App* shown =
       command.add_subcommand("show", "Prompts of a task as a model gets them, with their answers");
-  shown->add_option("--task", o->task, "Task: gsm8k, logic_grid, jsonl");
+  shown->add_option("--task", o->task, "Task: gsm8k, logic_grid, jsonl, mix");
   shown->add_option("--config", o->config, "Configuration file whose task is shown");
   shown->add_option("--set", o->set, "Override one key: task.prompting=direct; may be repeated")
       ->allow_extra_args(false);

@@ -9,7 +9,7 @@
 namespace pan::config {
 namespace {
 
-const char* const kTasks[] = {"gsm8k", "logic_grid", "jsonl"};
+const char* const kTasks[] = {"gsm8k", "logic_grid", "jsonl", "mix"};
 
 std::vector<std::string> keys_of_task(const std::string& name) {
   tasks::TaskConfig config;

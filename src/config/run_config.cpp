@@ -24,6 +24,7 @@ void describe(core::Fields& f, RunConfig& c) {
 
 std::vector<std::string> check(const RunConfig& c) {
   rhythm::check(c.rhythm);
+  if (c.task.name == "mix") tasks::parts_of(c.task.mix);
   const bool has_command = !tasks::command_of(c.reward).empty();
   std::vector<std::string> notes =
       rl::check(c.rl, {c.sequences_per_iteration(), c.train.samples_per_prompt, c.rollout.max_new_tokens});
@@ -56,6 +57,8 @@ std::vector<std::string> check(const RunConfig& c) {
     notes.push_back("/reward/task_weight: has no effect without reward.command");
   if (!c.rhythm.enabled && c.rhythm.lambda > 0 && c.rhythm.lambda != rhythm::RhythmConfig{}.lambda)
     notes.push_back("/rhythm/lambda: has no effect with rhythm.enabled = false");
+  if (c.rhythm.control != rhythm::Control::kNone && (!c.rhythm.enabled || c.rhythm.lambda == 0))
+    notes.push_back("/rhythm/control: has no effect where rhythm.enabled is false or rhythm.lambda is 0");
   return notes;
 }
 

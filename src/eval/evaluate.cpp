@@ -88,7 +88,12 @@ void summarise(const EvalRequest& r, const std::vector<Item>& items, Evaluation&
     share.push_back(static_cast<double>(right) / static_cast<double>(k));
     majority.push_back(majority_is_right(item.verdicts) ? 1 : 0);
     any.push_back(right > 0 ? 1 : 0);
-    if (!item.problem.group.empty()) by_group[item.problem.group].push_back(share.back());
+    // "gsm8k", or "logic_grid/3x3" of a mix, which counts for "logic_grid" as well.
+    const std::string& group = item.problem.group;
+    for (size_t end = 0; !group.empty() && end != std::string::npos;) {
+      end = group.find('/', end == 0 ? 0 : end + 1);
+      by_group[group.substr(0, end)].push_back(share.back());
+    }
   }
   put_share(e, "accuracy", share, k == 1, r.seed);
   if (k > 1) {

@@ -42,6 +42,9 @@ void reward_keys(Table& t) {
         "Prompts that are too easy or too hard.");
   t.add("reward/accuracy", "", "share of sequences judged right",
         "Training accuracy at the sampling temperature.");
+  t.add("reward/accuracy/{task}", "", "share of the task's sequences judged right",
+        "Training accuracy by task of a mix.");
+  t.add("reward/score/{task}", "reward", "mean over the task's sequences", "Task reward by task of a mix.");
   t.add("reward/no_answer_rate", "", "share of sequences without an answer that can be read",
         "Format failures.");
 }
@@ -139,6 +142,7 @@ void length_keys(Table& t) {
         "Finish reason.");
   t.add("prompts/skipped", "prompt", "since the start of the run",
         "Prompts over the length limit, with overlong_prompts = skip.");
+  t.add("prompts/share/{task}", "", "share of the iteration's sequences", "What each task of a mix had.");
 }
 
 void mismatch_keys(Table& t) {
@@ -254,6 +258,8 @@ void run_keys(Table& t) {
   t.add("eval/{name}@{k}", "", "as in results.json of an evaluation",
         "pass@k, avg@k, maj@k of an evaluation in training.");
   t.add("eval/{task}/{name}", "", "as in results.json of an evaluation", "One figure by task or size.");
+  t.add("eval/{name}/{task}/{size}", "", "as in results.json of an evaluation",
+        "One figure by task and size, of a mix.");
   for (const char* group : {"val-core", "val-aux"}) {
     t.add(std::string(group) + "/{task}/{name}/mean@{n}", "", "mean over items of the mean over n samples",
           "verl's path.");

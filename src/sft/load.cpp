@@ -41,6 +41,7 @@ SftConfig load_sft(const std::string& path, const std::vector<std::string>& over
                     [&](const std::string& pointer) { return places.line_of(pointer); });
   try {
     check(config.init);
+    if (config.task.name == "mix") tasks::parts_of(config.task.mix);
   } catch (core::Error& error) {
     places.add_to(error, config::pointers_of([&](core::Fields& f) { describe(f, config); }));
     throw;

@@ -150,17 +150,92 @@ std::vector<std::string> command_of(const RewardConfig& config) {
   return words;
 }
 
+void describe(core::Fields& f, MixConfig& c) {
+  f.json_text(
+      "parts", c.parts,
+      "List of tasks, each an object with its name and settings and, beside them, weight (1; its share of "
+      "the prompts is its weight over their sum) and label (its name; in metrics and names of problems).");
+  f.integer("seed", c.seed, {.min = 0, .doc = "Decides the order of a part's problems in each epoch."});
+}
+
 void describe(core::Fields& f, TaskConfig& c) {
   f.choice_text(
-      "name", {"gsm8k", "logic_grid", "jsonl"}, [&] { return c.name; },
+      "name", {"gsm8k", "logic_grid", "jsonl", "mix"}, [&] { return c.name; },
       [&](const std::string& chosen) { c.name = chosen; }, "The task; the other keys depend on it.");
   if (c.name == "gsm8k") {
     describe(f, c.gsm8k);
   } else if (c.name == "jsonl") {
     describe(f, c.jsonl);
+  } else if (c.name == "mix") {
+    describe(f, c.mix);
   } else {
     describe(f, c.logic_grid);
   }
+}
+
+namespace {
+
+bool is_label(const std::string& label) {
+  return !label.empty() && label.size() <= 40 && std::all_of(label.begin(), label.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+  });
+}
+
+MixPart read_part(const core::Json& json, const std::string& pointer) {
+  MixPart part;
+  try {
+    core::read_fields(
+        [&](core::Fields& f) {
+          f.text("label", part.label, {.doc = "Name of this part in metrics; empty = the task's name."});
+          f.number("weight", part.weight,
+                   {.min = 0, .exclusive_min = true, .doc = "Its share is this over the sum of all."});
+          describe(f, part.config);
+        },
+        json, "");
+  } catch (core::Error& error) {
+    const std::string own = error.pointer_text();
+    std::string remedy = error.remedy_text();
+    const std::string explain = "config explain ";
+    if (const size_t at = remedy.find(explain); at != std::string::npos)
+      remedy.insert(at + explain.size(), "task/");
+    throw error.pointer(own.rfind('/', 0) == 0 ? pointer + own : pointer).remedy(remedy);
+  }
+  if (part.label.empty()) part.label = part.config.name;
+  return part;
+}
+
+}  // namespace
+
+std::vector<MixPart> parts_of(const MixConfig& config) {
+  const core::Json json = config.parts.empty() ? core::Json() : core::parse_json(config.parts, "task.parts");
+  PAN_CHECK(json.is_array() && !json.empty(), kConfig, "a mix needs its tasks")
+      .pointer("/task/parts")
+      .expected("a list such as [{\"name\": \"gsm8k\", \"weight\": 2}, {\"name\": \"logic_grid\"}]")
+      .got(json.is_null() ? "none" : json.dump().substr(0, 60))
+      .remedy("Give one object for each task");
+  std::vector<MixPart> parts;
+  for (const core::Json& object : json) {
+    const std::string pointer = "/task/parts/" + std::to_string(parts.size());
+    MixPart part = read_part(object, pointer);
+    PAN_CHECK(object.contains("name") && part.config.name != "mix", kConfig, "this is no part of a mix")
+        .pointer(pointer + "/name")
+        .expected("gsm8k, logic_grid or jsonl")
+        .got(object.contains("name") ? "mix" : "no name")
+        .remedy("Name the task of each part; the parts of an inner mix can be parts of the outer one");
+    PAN_CHECK(is_label(part.label), kConfig, "this cannot be the label of a part")
+        .pointer(pointer + "/label")
+        .expected("1 to 40 letters, digits, '_' and '-'")
+        .got("\"" + part.label + "\"")
+        .remedy("Choose another label");
+    for (const MixPart& other : parts)
+      PAN_CHECK(other.label != part.label, kConfig, "two parts of the mix have the same label")
+          .pointer(pointer + "/label")
+          .expected("labels that differ; without one it is the task's name")
+          .got("\"" + part.label + "\" twice")
+          .remedy("Give each of them a label");
+    parts.push_back(std::move(part));
+  }
+  return parts;
 }
 
 }  // namespace pan::tasks

@@ -92,12 +92,28 @@ void describe(core::Fields& f, RewardConfig& c);
 // a shell takes) or a list of texts.
 std::vector<std::string> command_of(const RewardConfig& config);
 
+// Several tasks in shares by weight.
+struct MixConfig {
+  std::string parts;  // JSON text: a list of objects; parts_of() reads it
+  int64_t seed = 1;
+};
+void describe(core::Fields& f, MixConfig& c);
+
 struct TaskConfig {
   std::string name = "logic_grid";
   Gsm8kConfig gsm8k;
   LogicGridConfig logic_grid;
   JsonlConfig jsonl;
+  MixConfig mix;
 };
 void describe(core::Fields& f, TaskConfig& c);
+
+struct MixPart {
+  std::string label;  // in metrics and names of problems
+  double weight = 1;
+  TaskConfig config;
+};
+// Error: kConfig, with the pointer in the whole configuration ("/task/parts/1/sizes").
+std::vector<MixPart> parts_of(const MixConfig& config);
 
 }  // namespace pan::tasks

@@ -25,6 +25,27 @@ double mean(const std::vector<double>& x) {
   return x.empty() ? std::numeric_limits<double>::quiet_NaN() : sum / static_cast<double>(x.size());
 }
 
+// Of a mix: the first part of a problem's group is the label of its task.
+void task_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m) {
+  struct Sums {
+    double sequences = 0, correct = 0, reward = 0;
+  };
+  std::map<std::string, Sums> by_task;
+  const auto samples = static_cast<size_t>(s.config.train.samples_per_prompt);
+  for (size_t i = 0; i < it.verdicts.size(); ++i) {
+    const std::string& group = it.prompts[i / samples].problem.group;
+    Sums& sums = by_task[group.substr(0, group.find('/'))];
+    sums.sequences += 1;
+    sums.correct += it.verdicts[i].correct;
+    sums.reward += it.task_rewards[i];
+  }
+  for (const auto& [task, sums] : by_task) {
+    m.mean("reward/accuracy/" + task, sums.correct, sums.sequences);
+    m.mean("reward/score/" + task, sums.reward, sums.sequences);
+    m.mean("prompts/share/" + task, sums.sequences, static_cast<double>(it.verdicts.size()));
+  }
+}
+
 void reward_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m) {
   std::map<std::string, std::vector<double>> terms;
   double correct = 0, unanswered = 0;
@@ -41,6 +62,7 @@ void reward_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m
   }
   m.mean("reward/accuracy", correct, n);
   m.mean("reward/no_answer_rate", unanswered, n);
+  if (s.config.task.name == "mix") task_metrics(s, it, m);
   const auto group_size = static_cast<size_t>(s.config.train.samples_per_prompt);
   std::vector<double> group_deviation;
   double flat_groups = 0;

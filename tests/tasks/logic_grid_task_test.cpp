@@ -215,7 +215,7 @@ TEST_F(ZebraFile, WrittenFilesAreReadBack) {
 }
 
 TEST(TaskRegistry, KnowsItsTasksAndRefusesOthers) {
-  EXPECT_EQ(tasks::names(), (std::vector<std::string>{"gsm8k", "logic_grid", "jsonl"}));
+  EXPECT_EQ(tasks::names(), (std::vector<std::string>{"gsm8k", "logic_grid", "jsonl", "mix"}));
   EXPECT_THROW(tasks::make(Json{{"name", "sudoku"}}), core::Error);
   EXPECT_THROW(tasks::make(Json{{"name", "gsm8k"}, {"sizes", {"3x3"}}}), core::Error);
   EXPECT_EQ(grid(Json::object())->name(), "logic_grid");

@@ -137,8 +137,12 @@ class Replies {
 
 class CommandTask : public Task {
  public:
-  CommandTask(std::shared_ptr<const Task> task, const RewardConfig& config, bool can_judge)
-      : task_(std::move(task)), config_(config), can_judge_(can_judge), words_(command_of(config)) {
+  CommandTask(std::shared_ptr<const Task> task, const RewardConfig& config,
+              std::function<bool(const Problem&)> can_judge)
+      : task_(std::move(task)),
+        config_(config),
+        can_judge_(std::move(can_judge)),
+        words_(command_of(config)) {
     for (const std::string& word : words_) program_ += (program_.empty() ? "" : " ") + word;
     process_ = std::make_unique<LineProcess>(words_);
   }
@@ -168,7 +172,7 @@ class CommandTask : public Task {
       end_process();  // what else it has to say belongs to no batch
       throw;
     }
-    for (size_t i = 0; i < verdicts.size(); ++i) pay(*replies[i], verdicts[i]);
+    for (size_t i = 0; i < verdicts.size(); ++i) pay(*answers[i].problem, *replies[i], verdicts[i]);
     return verdicts;
   }
 
@@ -229,9 +233,9 @@ class CommandTask : public Task {
     return error;
   }
 
-  void pay(const Reply& reply, Verdict& v) const {
+  void pay(const Problem& problem, const Reply& reply, Verdict& v) const {
     v.reward = reply.reward + config_.task_weight * v.reward;
-    if (!can_judge_) v.correct = reply.reward > 0;
+    if (!can_judge_(problem)) v.correct = reply.reward > 0;
     if (reply.correct) v.correct = *reply.correct;
     v.terms["command"] = reply.reward;
     for (const auto& [name, value] : reply.terms) v.terms[name] = value;
@@ -239,7 +243,7 @@ class CommandTask : public Task {
 
   std::shared_ptr<const Task> task_;
   RewardConfig config_;
-  bool can_judge_;
+  std::function<bool(const Problem&)> can_judge_;
   std::vector<std::string> words_;
   std::string program_;
   mutable std::mutex mutex_;
@@ -250,8 +254,8 @@ class CommandTask : public Task {
 }  // namespace
 
 std::shared_ptr<const Task> with_command(std::shared_ptr<const Task> task, const RewardConfig& config,
-                                         bool can_judge) {
-  return std::make_shared<CommandTask>(std::move(task), config, can_judge);
+                                         std::function<bool(const Problem&)> can_judge) {
+  return std::make_shared<CommandTask>(std::move(task), config, std::move(can_judge));
 }
 
 }  // namespace pan::tasks
