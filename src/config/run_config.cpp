@@ -1,6 +1,7 @@
 #include "config/run_config.h"
 
 #include "core/error.h"
+#include "train/length_curriculum_config.h"
 
 namespace pan::config {
 
@@ -28,6 +29,15 @@ std::vector<std::string> check(const RunConfig& c) {
   const bool has_command = !tasks::command_of(c.reward).empty();
   std::vector<std::string> notes =
       rl::check(c.rl, {c.sequences_per_iteration(), c.train.samples_per_prompt, c.rollout.max_new_tokens});
+  for (const train::LengthStage& stage :
+       train::length_stages(c.train.length_curriculum, c.rollout.max_new_tokens)) {
+    PAN_CHECK(c.rl.advantage.overlong_buffer_tokens <= stage.max_new_tokens, kConfig,
+              "the overlong buffer is longer than the longest response of a stage")
+        .pointer("/advantage/overlong_buffer_tokens")
+        .expected("at most the " + std::to_string(stage.max_new_tokens) +
+                  " tokens of train.length_curriculum from iteration " + std::to_string(stage.from) + " on")
+        .got(std::to_string(c.rl.advantage.overlong_buffer_tokens));
+  }
   PAN_CHECK(c.rollout.temperature > 0, kConfig,
             "training cannot sample greedily: every answer to a prompt would be the same")
       .pointer("/rollout/temperature")

@@ -127,6 +127,8 @@ void actor_keys(Table& t) {
 
 void length_keys(Table& t) {
   t.three("response_length", "token", "sequences", "Response, end-of-text included.");
+  t.add("response_length/limit", "token", "stage of train.length_curriculum",
+        "Longest response allowed; only with a curriculum.");
   t.add("response_length/hist/{part}", "", "share of sequences in eighth 1..8 of rollout.max_new_tokens",
         "Histogram of the lengths.");
   t.add("prompt_length/hist/{part}", "", "share of sequences in eighth 1..8 of train.max_prompt_tokens",

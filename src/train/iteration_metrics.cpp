@@ -7,6 +7,7 @@
 #include "core/memory.h"
 #include "metrics/metric.h"
 #include "train/flops.h"
+#include "train/length_curriculum_config.h"
 
 namespace pan::train {
 namespace {
@@ -110,6 +111,10 @@ void length_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m
   m.three("response_length", responses);
   histogram("prompt_length", prompts, s.config.train.max_prompt_tokens, m);
   histogram("response_length", responses, s.config.rollout.max_new_tokens, m);
+  if (!s.config.train.length_curriculum.empty())
+    m.last("response_length/limit",
+           static_cast<double>(
+               response_limit(s.config.train.length_curriculum, s.config.rollout.max_new_tokens, it.index)));
   m.mean("response_length/clip_ratio", truncated, n);
   m.mean("response/stop_string_ratio", stop_string, n);
   m.mean("response/end_of_text_ratio", end_of_text, n);

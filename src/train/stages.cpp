@@ -13,6 +13,7 @@
 #include "rhythm/credit.h"
 #include "rhythm/text.h"
 #include "rl/advantage.h"
+#include "train/length_curriculum_config.h"
 
 namespace pan::train {
 namespace {
@@ -29,6 +30,10 @@ class Stopwatch {
 
 int64_t sample_id(const Session& s, int64_t iteration, size_t index) {
   return iteration * s.config.sequences_per_iteration() + static_cast<int64_t>(index);
+}
+
+int64_t limit_of(const Session& s, const Iteration& it) {
+  return response_limit(s.config.train.length_curriculum, s.config.rollout.max_new_tokens, it.index);
 }
 
 std::vector<int64_t> prompt_lengths(const rl::Capture& capture) {
@@ -110,6 +115,7 @@ void run_rollout(Session& s, Iteration& it, const StageHooks& hooks) {
   rollout::GeneratorOptions options{.seed = static_cast<uint64_t>(s.config.seed),
                                     .stop_tokens = s.stop_tokens,
                                     .sampling = s.config.rollout};
+  options.sampling.max_new_tokens = limit_of(s, it);
   for (const std::string& text : s.task->stop_strings()) options.sampling.stop_strings.push_back(text);
   rollout::Generator generator(*s.policy, *s.tokenizer, options);
   std::vector<rollout::Request> requests;
@@ -197,7 +203,7 @@ void run_advantages(Session& s, Iteration& it) {
                               .task_reward = it.task_rewards,
                               .rhythm = payment_tensor(s, it),
                               .credit = credit_tensor(s, it)};
-  it.advantages = rl::compute_advantages(input, s.config.rl, s.kl->value(), s.config.rollout.max_new_tokens);
+  it.advantages = rl::compute_advantages(input, s.config.rl, s.kl->value(), limit_of(s, it));
   it.metrics.insert(it.advantages.metrics.begin(), it.advantages.metrics.end());
   it.metrics["actor/kl_coef"] = s.kl->value();
   it.seconds["adv"] = watch.seconds();

@@ -19,6 +19,7 @@ struct TrainConfig {
   int64_t samples_per_prompt = 4;
   int64_t max_prompt_tokens = 1024;
   OverlongPrompts overlong_prompts = OverlongPrompts::kError;
+  std::vector<std::string> length_curriculum;  // length_curriculum_config.h reads it
   int64_t max_bad_steps = 5;
   double time_limit_s = 0;
   int64_t show_sample_every = 10;
@@ -53,6 +54,11 @@ inline void describe(core::Fields& f, TrainConfig& c) {
       "overlong_prompts", c.overlong_prompts,
       {{"error", OverlongPrompts::kError}, {"skip", OverlongPrompts::kSkip}},
       "What to do with a prompt longer than max_prompt_tokens: stop with an error, or skip and count it.");
+  f.text_list(
+      "length_curriculum", c.length_curriculum,
+      {.doc = "Longest response by iteration, \"iteration: tokens\" for each stage, the first from 0: "
+              "[\"0: 128\", \"50: 256\"]. At most rollout.max_new_tokens, which holds where the list is "
+              "empty and in evaluations."});
   f.integer("max_bad_steps", c.max_bad_steps,
             {.min = 1,
              .unit = "step",
