@@ -17,8 +17,11 @@ using core::Json;
 // Everything that decides what an evaluation of the start model finds.
 std::string evaluation_id(const config::RunConfig& c) {
   const Json all = config::resolved(c);
-  Json key = {
-      {"model", all["model"]}, {"prompt", all["prompt"]}, {"task", all["task"]}, {"eval", all["eval"]}};
+  Json key = {{"model", all["model"]},
+              {"prompt", all["prompt"]},
+              {"task", all["task"]},
+              {"reward", all["reward"]},
+              {"eval", all["eval"]}};
   for (const char* cadence : {"every", "at_start", "slots"}) key["eval"].erase(cadence);
   key["max_new_tokens"] = c.eval.max_new_tokens > 0 ? c.eval.max_new_tokens : c.rollout.max_new_tokens;
   key["stop_strings"] = c.rollout.stop_strings;
