@@ -167,8 +167,8 @@ std::string LineProcess::status(double wait_seconds) {
 
 std::string LineProcess::last_errors() const {
   std::string out;
-  for (const std::string& line : errors_) out += (out.empty() ? "" : "\n") + line;
-  if (!partial_error_.empty()) out += (out.empty() ? "" : "\n") + partial_error_.substr(0, kErrorLength);
+  for (const std::string& line : errors_) out += (out.empty() ? "" : " | ") + line;
+  if (!partial_error_.empty()) out += (out.empty() ? "" : " | ") + partial_error_.substr(0, kErrorLength);
   return out;
 }
 

@@ -40,7 +40,7 @@ class LineProcess {
   std::string status(double wait_seconds);
   // Ends the whole group at once.
   void kill();
-  // The last lines it wrote to stderr, one below the other; empty where there are none.
+  // The last lines it wrote to stderr, " | " between; empty where there are none.
   std::string last_errors() const;
 
  private:

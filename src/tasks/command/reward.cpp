@@ -226,7 +226,7 @@ class CommandTask : public Task {
         .expected(std::to_string(batch.size) + " lines" +
                   (late ? " within reward.timeout_s = " + core::dump_json(config_.timeout_s) + " s" : ""))
         .got(std::to_string(answered) + " lines, " + status +
-             (errors.empty() ? ", nothing on stderr" : ", last on stderr:\n" + errors + "\n"))
+             (errors.empty() ? ", nothing on stderr" : "; its last lines on stderr: " + errors))
         .remedy(late ? "Let it write its output out after each line (flush), make it faster, or raise "
                        "reward.timeout_s"
                      : "Run it by hand on a line of input; it has to answer until its input ends");
