@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/rng.h"
 
 namespace pan::rhythm {
 namespace {
@@ -184,6 +185,16 @@ std::vector<std::pair<std::string, double>> metrics_of(const RewardSums& s) {
   };
 }
 
+void shuffle_rewards(const ShuffleKey& key, std::vector<SequenceReward>& sequences) {
+  std::vector<StepReward> rewards;
+  for (const SequenceReward& s : sequences) rewards.insert(rewards.end(), s.steps.begin(), s.steps.end());
+  core::rng::Stream stream({key.seed, core::rng::Purpose::kControl, key.iteration, key.rank});
+  stream.shuffle(rewards);
+  auto next = rewards.begin();
+  for (SequenceReward& s : sequences)
+    for (StepReward& step : s.steps) step = *next++;
+}
+
 void pay(const SequenceRhythm& sequence, bool truncated, const RhythmConfig& config, SequenceReward& reward) {
   reward.payments.clear();
   reward.total = 0;
@@ -202,7 +213,7 @@ void pay(const SequenceRhythm& sequence, bool truncated, const RhythmConfig& con
     const StepReward& r = reward.steps[k];
     // The rule for repeated steps takes a positive sum away as a whole, and leaves a negative one as it is.
     const double pre = config.w_pre * r.z_entropy, anc = config.w_anc * r.z_concentration;
-    const bool forfeited = sequence.steps[k].repeated && pre + anc > 0;
+    const bool forfeited = pre + anc > 0 && r.reward <= 0;
     if (config.form == Form::kContrast) {
       pay_one(step.end, r.reward);
     } else {
@@ -218,7 +229,8 @@ void pay(const SequenceRhythm& sequence, bool truncated, const RhythmConfig& con
 }
 
 RewardResult reward_batch(const std::vector<SequenceRhythm>& sequences, const std::vector<Outcome>& outcomes,
-                          const RhythmConfig& config, RhythmMoments& moments, const GatherValues& gather) {
+                          const RhythmConfig& config, RhythmMoments& moments, const GatherValues& gather,
+                          const ShuffleKey& shuffle) {
   PAN_CHECK(sequences.size() == outcomes.size(), kInternal, "one outcome a sequence is needed")
       .where("rhythm::reward_batch");
   RewardResult result;
@@ -245,8 +257,11 @@ RewardResult reward_batch(const std::vector<SequenceRhythm>& sequences, const st
       count_step(step, s, config, result.sums);
       r.steps.push_back(s);
     }
-    pay(sequences[i], outcomes[i].truncated, config, r);
-    count_sequence(sequences[i], r, outcomes[i].correct, result.sums);
+  }
+  if (config.control == Control::kShuffled) shuffle_rewards(shuffle, result.sequences);
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    pay(sequences[i], outcomes[i].truncated, config, result.sequences[i]);
+    count_sequence(sequences[i], result.sequences[i], outcomes[i].correct, result.sums);
   }
   return result;
 }

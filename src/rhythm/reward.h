@@ -83,11 +83,24 @@ struct RewardResult {
 // process.
 using GatherValues = std::function<std::vector<double>(const std::vector<double>&)>;
 
+// With rhythm.control = shuffled: every step of `sequences` gets the StepReward of a step drawn from all of
+// them without replacement, in a plain uniform permutation (a step may draw its own). What is paid keeps its
+// distribution and loses its link to the step. Pure: the permutation depends on the key and the number of
+// steps.
+struct ShuffleKey {
+  uint64_t seed = 0;       // of the run
+  uint64_t iteration = 0;  // from 0
+  uint64_t rank = 0;       // each rank shuffles the steps that it holds
+};
+void shuffle_rewards(const ShuffleKey& key, std::vector<SequenceReward>& sequences);
+
 // sequences: all of this rank's, in the iteration's order; outcomes: one each. With enabled = false: no
 // steps, no payments, moments untouched. With lambda = 0: everything but payments.
+// `shuffle` is used with control = shuffled only; sums of z and terms are then of the steps themselves, those
+// of rewards of what the steps got.
 RewardResult reward_batch(const std::vector<SequenceRhythm>& sequences, const std::vector<Outcome>& outcomes,
                           const RhythmConfig& config, RhythmMoments& moments,
-                          const GatherValues& gather = nullptr);
+                          const GatherValues& gather = nullptr, const ShuffleKey& shuffle = {});
 
 // The payments of one answer from its steps' z and R_rhythm(k): running sum, cap, pay-back. Fills payments,
 // total and capped; nothing with lambda = 0. Pure.

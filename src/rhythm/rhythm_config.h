@@ -18,6 +18,7 @@
 namespace pan::rhythm {
 
 enum class Form { kContrast, kLevel };
+enum class Control { kNone, kShuffled };
 enum class StepRule { kNewline, kSentence, kWaad };
 enum class Credit { kNone, kRandom, kEntropy, kLocalChunk, kGlobalAnchor, kCoupled };
 enum class CreditSelect { kTop, kBottom };
@@ -72,6 +73,7 @@ struct RhythmConfig {
   double w_anc = 0.5;
   std::optional<double> cap = 0.45;
   ZConfig z;
+  Control control = Control::kNone;
 
   // Credit shaping (section 8).
   Credit credit = Credit::kNone;
@@ -156,6 +158,8 @@ inline void describe(core::Fields& f, RhythmConfig& c) {
       "cap", c.cap,
       {.min = 0, .exclusive_min = true, .doc = "Bound of an answer's rhythm reward; null = none."});
   f.object("z", c.z, "Standardisation of the step statistics.");
+  f.choice("control", c.control, {{"none", Control::kNone}, {"shuffled", Control::kShuffled}},
+           "Control of experiments: shuffled pays each step the reward of a random step of the iteration.");
   f.choice("credit", c.credit,
            {{"none", Credit::kNone},
             {"random", Credit::kRandom},

@@ -191,7 +191,9 @@ void run_rhythm(Session& s, Iteration& it) {
   std::vector<rhythm::Outcome> outcomes;
   for (size_t i = 0; i < it.sequences.size(); ++i)
     outcomes.push_back({it.sequences[i].truncated, it.verdicts[i].correct});
-  it.rhythm_rewards = rhythm::reward_batch(it.rhythm, outcomes, s.config.rhythm, s.state.moments);
+  it.rhythm_rewards = rhythm::reward_batch(
+      it.rhythm, outcomes, s.config.rhythm, s.state.moments, nullptr,
+      {.seed = static_cast<uint64_t>(s.config.seed), .iteration = static_cast<uint64_t>(it.index)});
   for (const auto& [key, value] : rhythm::metrics_of(it.rhythm_rewards.sums)) it.metrics[key] = value;
   it.seconds["rhythm"] += watch.seconds();
 }

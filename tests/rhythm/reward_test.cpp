@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -177,6 +178,131 @@ TEST(Reward, LevelPaysSharesThatCancelButNotThoseOfARepetition) {
   r.steps = {{1.0, -3.0, -1.0}};
   pay(s, false, config, r);
   EXPECT_NEAR(r.total, -0.1, 1e-15);
+}
+
+// Answers whose steps' rewards say where they came from: answer i has lengths[i] steps.
+std::vector<SequenceReward> numbered(const std::vector<int>& lengths) {
+  std::vector<SequenceReward> out(lengths.size());
+  double next = 0;
+  for (size_t i = 0; i < lengths.size(); ++i)
+    for (int k = 0; k < lengths[i]; ++k, ++next)
+      out[i].steps.push_back({.z_entropy = next + 0.25, .z_concentration = next + 0.5, .reward = next});
+  return out;
+}
+
+std::vector<double> rewards_of(const std::vector<SequenceReward>& sequences) {
+  std::vector<double> out;
+  for (const auto& s : sequences)
+    for (const auto& step : s.steps) out.push_back(step.reward);
+  return out;
+}
+
+TEST(ShuffledControl, PermutesAllStepsOfTheIterationAsAWhole) {
+  auto sequences = numbered({5, 0, 1, 14, 20});
+  const auto before = rewards_of(sequences);
+  shuffle_rewards({.seed = 7, .iteration = 3}, sequences);
+  auto after = rewards_of(sequences);
+  EXPECT_EQ(sequences[3].steps.size(), 14u);
+  EXPECT_NE(after, before);
+  for (const auto& s : sequences)
+    for (const auto& step : s.steps) {
+      EXPECT_EQ(step.z_entropy, step.reward + 0.25);
+      EXPECT_EQ(step.z_concentration, step.reward + 0.5);
+    }
+  EXPECT_TRUE(
+      std::any_of(after.begin(), after.begin() + 5, [](double x) { return x >= 5; }));  // across answers
+  std::sort(after.begin(), after.end());
+  EXPECT_EQ(after, before);
+}
+
+TEST(ShuffledControl, DependsOnSeedIterationAndRankAlone) {
+  const auto draw = [](const ShuffleKey& key) {
+    auto sequences = numbered({10, 30});
+    shuffle_rewards(key, sequences);
+    return rewards_of(sequences);
+  };
+  const ShuffleKey key{.seed = 1, .iteration = 2, .rank = 0};
+  EXPECT_EQ(draw(key), draw(key));
+  EXPECT_NE(draw(key), draw({.seed = 2, .iteration = 2, .rank = 0}));
+  EXPECT_NE(draw(key), draw({.seed = 1, .iteration = 3, .rank = 0}));
+  EXPECT_NE(draw(key), draw({.seed = 1, .iteration = 2, .rank = 1}));
+}
+
+TEST(ShuffledControl, EveryPermutationIsAsLikely) {
+  // 24 permutations of 4 steps, 4800 iterations: chi squared with 23 degrees of freedom is above 58.6 once in
+  // 18000 (p = 5.5e-5); keys are fixed, so this passes always or never. A plain permutation leaves one step
+  // on average where it was.
+  std::map<std::vector<double>, int> counts;
+  int kept = 0;
+  for (uint64_t i = 0; i < 4800; ++i) {
+    auto sequences = numbered({3, 1});
+    shuffle_rewards({.seed = 11, .iteration = i}, sequences);
+    const auto got = rewards_of(sequences);
+    ++counts[got];
+    for (size_t k = 0; k < got.size(); ++k) kept += got[k] == static_cast<double>(k);
+  }
+  ASSERT_EQ(counts.size(), 24u);
+  double chi_squared = 0;
+  for (const auto& [order, n] : counts) chi_squared += (n - 200.0) * (n - 200.0) / 200.0;
+  EXPECT_LT(chi_squared, 58.6);
+  EXPECT_NEAR(kept / 4800.0, 1.0, 0.06);  // deviation 1 / sqrt(4800)
+}
+
+TEST(ShuffledControl, NothingToShuffleIsLeftAlone) {
+  auto none = numbered({0, 0}), one = numbered({0, 1});
+  shuffle_rewards({}, none);
+  shuffle_rewards({}, one);
+  EXPECT_TRUE(rewards_of(none).empty());
+  EXPECT_EQ(rewards_of(one), std::vector<double>{0});
+}
+
+TEST(ShuffledControl, PaysTheSameRewardsToOtherStepsAndMeasuresTheSame) {
+  RhythmConfig plain, shuffled;
+  plain.cap.reset();
+  shuffled.cap.reset();
+  shuffled.control = Control::kShuffled;
+  RhythmMoments a, b;
+  const RewardResult x = reward_batch(batch_of_twelve(), {{}, {}, {}}, plain, a);
+  const RewardResult y = reward_batch(batch_of_twelve(), {{}, {}, {}}, shuffled, b, nullptr, {.seed = 5});
+  EXPECT_EQ(a.entropy.squares, b.entropy.squares);
+  const auto amounts = [](const RewardResult& r) {
+    std::vector<double> out;  // running sums leave rounding behind
+    for (const auto& s : r.sequences)
+      for (const auto& p : s.payments) out.push_back(std::round(1e12 * p.amount));
+    return out;
+  };
+  auto paid = amounts(x), other = amounts(y);
+  EXPECT_NE(paid, other);
+  std::sort(paid.begin(), paid.end());
+  std::sort(other.begin(), other.end());
+  EXPECT_EQ(paid, other);
+  EXPECT_EQ(metric(x.sums, "rhythm/z_entropy/clip_share"), metric(y.sums, "rhythm/z_entropy/clip_share"));
+  EXPECT_EQ(metric(x.sums, "rhythm/entropy_term/mean"), metric(y.sums, "rhythm/entropy_term/mean"));
+  double first = 0;
+  for (const auto& step : y.sequences[1].steps) first += step.reward;
+  EXPECT_NEAR(y.sequences[1].total, plain.lambda * first, 1e-12);
+}
+
+TEST(ShuffledControl, LevelForfeitsThePaymentsOfARepeatedStepWhereverTheyGo) {
+  RhythmConfig config;
+  config.form = Form::kLevel;
+  config.control = Control::kShuffled;
+  auto batch = batch_of_twelve();
+  for (auto& s : batch)
+    for (auto& step : s.steps) step.repeated = true;
+  batch[0].steps[0].repeated = false;  // the only one that may earn
+  RhythmMoments moments;
+  const RewardResult r = reward_batch(batch, {{}, {}, {}}, config, moments, nullptr, {.seed = 5});
+  int earning = 0;
+  for (const auto& s : r.sequences)
+    for (const auto& step : s.steps) earning += step.reward > 0;
+  EXPECT_LE(earning, 1);
+  for (const auto& s : r.sequences) {
+    ASSERT_EQ(s.payments.size(), 2 * s.steps.size());
+    for (size_t k = 0; k < s.steps.size(); ++k)
+      EXPECT_NEAR(s.payments[2 * k].amount + s.payments[2 * k + 1].amount, config.lambda * s.steps[k].reward,
+                  1e-12);
+  }
 }
 
 TEST(Reward, ARepeatedStepCanOnlyLose) {

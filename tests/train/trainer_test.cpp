@@ -121,6 +121,17 @@ TEST_F(TrainerTest, LambdaZeroEqualsRhythmOffBitForBit) {
   EXPECT_NE(weights("off"), weights("on"));
 }
 
+TEST_F(TrainerTest, ShuffledControlResumesBitForBitAndTrainsSomethingElse) {
+  const std::string shuffled = "rhythm.control=shuffled";
+  run("plain", {"eval.every=0"});
+  run("whole", {shuffled, "eval.every=0"});
+  run("parts", {shuffled, "eval.every=0", "train.iterations=2"});
+  run("parts", {shuffled, "eval.every=0"}, true);
+  EXPECT_EQ(weights("whole"), weights("parts"));
+  EXPECT_EQ(comparable_metrics(folder_ / "whole"), comparable_metrics(folder_ / "parts"));
+  EXPECT_NE(weights("whole"), weights("plain"));
+}
+
 TEST_F(TrainerTest, EveryLoggedKeyIsInTheCatalog) {
   run("a", {"train.iterations=2", "rhythm.credit=coupled"});
   std::istringstream lines(read_text((folder_ / "a") + "/metrics.jsonl"));
