@@ -171,7 +171,9 @@ void check_pieces(const SentencePieceFile& file, const std::string& path) {
 SentencePieceFile parse_sentencepiece(std::string_view bytes, const std::string& path) {
   SentencePieceFile file;
   Message m(bytes, 0, bytes.size(), path);
+  bool trained = false;  // the trainer's part follows the pieces; a file cut off between two pieces lacks it
   while (m.next()) {
+    trained = trained || m.field == kTrainer;
     if (m.field == kPieces) file.pieces.push_back(read_piece(m.message()));
     if (m.field == kTrainer) read_trainer(m.message(), file);
     if (m.field == kNormalizer) read_normalizer(m.message(), file);
@@ -179,7 +181,7 @@ SentencePieceFile parse_sentencepiece(std::string_view bytes, const std::string&
     for (Message d = m.message(); d.next();)
       file.denormalizes = file.denormalizes || (d.field == kCharsMap && !d.bytes().empty());
   }
-  if (file.pieces.empty()) m.fail();
+  if (file.pieces.empty() || !trained) m.fail();
   check_pieces(file, path);
   return file;
 }
