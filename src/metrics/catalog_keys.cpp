@@ -33,6 +33,8 @@ void reward_keys(Table& t) {
   t.add("reward/{term}/mean", "reward", "mean over sequences", "One named term of the task's reward.");
   t.add("reward/{term}/std", "reward", "standard deviation over sequences, divisor n",
         "Spread of one named term.");
+  t.add("reward/{term}/right", "reward", "mean over right answers", "One named term of the task's reward.");
+  t.add("reward/{term}/wrong", "reward", "mean over wrong answers", "One named term of the task's reward.");
   t.add("reward/total/mean", "reward", "mean over sequences of task + rhythm",
         "What the answers earned, KL aside.");
   t.add("reward/group_std/mean", "reward",
@@ -217,6 +219,14 @@ void rhythm_keys(Table& t) {
         "share of heads that the group has in common with the one of Eq. 7", "Effect of the sink rule.");
   t.add("rhythm/groups/refreshed", "", "1 in an iteration that calibrated the head groups",
         "Moments start anew there.");
+  t.add("rhythm/guard/rhythm_t", "",
+        "t of the least-squares trend of the rhythm terms over rhythm.guard_window iterations",
+        "Above 2 with accuracy_t below -2: rhythm is bought with accuracy.");
+  t.add("rhythm/guard/accuracy_t", "",
+        "t of the least-squares trend of reward/accuracy over the same iterations",
+        "Below -2: accuracy falls.");
+  t.add("rhythm/guard/warnings", "warning", "since the start of the run",
+        "Windows in which rhythm rose and accuracy fell.");
   t.add("rhythm/credit/amplified_share", "", "share of response tokens with gamma_t > 1", "Section 8.");
   t.add("rhythm/credit/mean", "", "mean over response tokens of gamma_t", "Section 8.");
 }

@@ -74,6 +74,7 @@ struct RhythmConfig {
   std::optional<double> cap = 0.45;
   ZConfig z;
   Control control = Control::kNone;
+  int64_t guard_window = 20;
 
   // Credit shaping (section 8).
   Credit credit = Credit::kNone;
@@ -160,6 +161,10 @@ inline void describe(core::Fields& f, RhythmConfig& c) {
   f.object("z", c.z, "Standardisation of the step statistics.");
   f.choice("control", c.control, {{"none", Control::kNone}, {"shuffled", Control::kShuffled}},
            "Control of experiments: shuffled pays each step the reward of a random step of the iteration.");
+  f.integer("guard_window", c.guard_window,
+            {.min = 0,
+             .unit = "iteration",
+             .doc = "Warns when rhythm rises and accuracy falls over so many iterations; 0 = never."});
   f.choice("credit", c.credit,
            {{"none", Credit::kNone},
             {"random", Credit::kRandom},
@@ -202,6 +207,12 @@ inline void check(const RhythmConfig& c, const std::string& prefix = "/rhythm") 
       .pointer(prefix + "/preplan/max_tokens")
       .expected(">= rhythm.preplan.min_tokens = " + std::to_string(c.preplan.min_tokens))
       .got(std::to_string(c.preplan.max_tokens));
+  PAN_CHECK(c.guard_window == 0 || c.guard_window >= 5, kConfig,
+            "the guard's window is too short for a trend")
+      .pointer(prefix + "/guard_window")
+      .expected("0 or >= 5")
+      .got(std::to_string(c.guard_window))
+      .remedy("Set rhythm.guard_window to 20, or to 0 to turn the guard off");
   const bool selects =
       c.credit == Credit::kEntropy || c.credit == Credit::kLocalChunk || c.credit == Credit::kGlobalAnchor;
   PAN_CHECK(c.credit_select == CreditSelect::kTop || selects, kConfig,

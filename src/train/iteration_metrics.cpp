@@ -48,12 +48,15 @@ void task_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m) 
 }
 
 void reward_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m) {
-  std::map<std::string, std::vector<double>> terms;
+  std::map<std::string, std::vector<double>> terms, right, wrong;
   double correct = 0, unanswered = 0;
   for (const tasks::Verdict& v : it.verdicts) {
     correct += v.correct;
     unanswered += !v.answered;
-    for (const auto& [name, value] : v.terms) terms[name].push_back(value);
+    for (const auto& [name, value] : v.terms) {
+      terms[name].push_back(value);
+      (v.correct ? right : wrong)[name].push_back(value);
+    }
   }
   const auto n = static_cast<double>(it.verdicts.size());
   m.three("critic/score", it.task_rewards);
@@ -61,6 +64,8 @@ void reward_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m
     m.last("reward/" + name + "/mean", mean(values));
     m.last("reward/" + name + "/std", deviation(values));
   }
+  for (const auto& [name, values] : right) m.last("reward/" + name + "/right", mean(values));
+  for (const auto& [name, values] : wrong) m.last("reward/" + name + "/wrong", mean(values));
   m.mean("reward/accuracy", correct, n);
   m.mean("reward/no_answer_rate", unanswered, n);
   if (s.config.task.name == "mix") task_metrics(s, it, m);

@@ -18,6 +18,7 @@ core::Json LoopState::to_json() const {
                      {"groups_iteration", groups_iteration},
                      {"groups", groups.empty() ? core::Json() : groups.to_json()},
                      {"moments", moments.to_json()},
+                     {"guard", guard.to_json()},
                      {"kl", core::parse_json(kl, "the KL coefficient")},
                      {"best_metric", best_metric ? core::Json(*best_metric) : core::Json()},
                      {"best_iteration", best_iteration},
@@ -35,6 +36,8 @@ LoopState LoopState::from_json(const core::Json& json, const std::string& source
   s.groups_iteration = integer("/groups_iteration");
   if (!json.at("groups").is_null()) s.groups = rhythm::HeadGroups::from_json(json.at("groups"), source);
   s.moments = rhythm::RhythmMoments::from_json(json.at("moments"), source);
+  if (json.contains("guard"))  // not in checkpoints of older versions
+    s.guard = GuardState::from_json(json.at("guard"), source);
   s.kl = core::dump_json(json.at("kl"));
   if (!json.at("best_metric").is_null())
     s.best_metric = core::get_required<double>(json, "/best_metric", source);

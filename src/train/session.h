@@ -21,6 +21,7 @@
 #include "rl/scorer.h"
 #include "rl/update.h"
 #include "tokenizer/chat_template.h"
+#include "train/hacking_guard.h"
 #include "train/process.h"
 #include "train/prompts.h"
 
@@ -35,6 +36,7 @@ struct LoopState {
   int64_t groups_iteration = -1;  // when the head groups were found; -1 = not yet
   rhythm::HeadGroups groups;
   rhythm::RhythmMoments moments;
+  GuardState guard;
   std::string kl;  // state of rl::KlCoefficient as JSON text
   std::optional<double> best_metric;
   int64_t best_iteration = -1;

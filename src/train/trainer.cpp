@@ -189,6 +189,7 @@ class Trainer {
     state.prompts_skipped = s_->prompts->num_skipped();
     longest_iteration_s_ = std::max(longest_iteration_s_, now_s() - begin);
     collect_metrics(*s_, it);
+    watch_rhythm(it);
     logs_->iteration(*s_, it);
     const int64_t done = state.iteration, total = config().train.iterations;
     mean_iteration_s_ =
@@ -201,6 +202,33 @@ class Trainer {
     if (eval_due() && !core::stop_requested()) evaluate();
     const int64_t every = config().checkpoint.every;
     if (every > 0 && done % every == 0) save();
+  }
+
+  void watch_rhythm(Iteration& it) {
+    if (it.rhythm.empty()) return;
+    const auto metric = [&](const char* key) {
+      const auto found = it.metrics.find(key);
+      return found == it.metrics.end() ? std::nan("") : found->second;
+    };
+    LoopState& state = s_->state;
+    const std::optional<GuardReport> report =
+        guard_rhythm(config().rhythm,
+                     {.entropy = metric("rhythm/entropy_term/mean"),
+                      .concentration = metric("rhythm/concentration_term/mean"),
+                      .accuracy = metric("reward/accuracy")},
+                     state.moments.entropy.sigma(), state.moments.concentration.sigma(), state.guard);
+    if (config().rhythm.guard_window > 0)
+      it.metrics["rhythm/guard/warnings"] = static_cast<double>(state.guard.warnings);
+    if (!report) return;
+    it.metrics["rhythm/guard/rhythm_t"] = report->rhythm.t;
+    it.metrics["rhythm/guard/accuracy_t"] = report->accuracy.t;
+    if (!report->warned) return;
+    const std::string window = std::to_string(config().rhythm.guard_window);
+    core::log_warn(
+        "rhythm guard at iteration " + std::to_string(it.index + 1),
+        "over the last " + window +
+            " iterations the rhythm terms rose while accuracy fell: the model may be learning to look "
+            "rhythmic instead of to answer. Look at rollouts.jsonl; consider a smaller rhythm.lambda");
   }
 
   // Also after a resume, where a stop kept the evaluation of the last iteration from being done.
