@@ -26,6 +26,8 @@ namespace pan::model {
 struct DecoderOptions {
   at::ScalarType dtype = at::kFloat;  // compute type: float32 or bfloat16 (float64 in tests)
   at::Device device = at::kCPU;
+  // hidden() keeps the input of each block alone and computes the block again for its gradient.
+  bool gradient_checkpointing = false;
 };
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;

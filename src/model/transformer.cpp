@@ -9,6 +9,7 @@
 #include "model/attention.h"
 #include "model/mlp.h"
 #include "model/norm.h"
+#include "model/recompute.h"
 #include "model/small_linear.h"
 
 namespace pan::model {
@@ -33,6 +34,15 @@ at::Tensor library_linear(const at::Tensor& x, const at::Tensor& weight, const a
   return at::linear(x, weight, bias);
 }
 
+// What of a block may take gradients.
+std::vector<at::Tensor> tensors_of(const LayerWeights& w) {
+  std::vector<at::Tensor> out;
+  for (const at::Tensor& t : {w.input_norm, w.qkv, w.qkv_bias, w.q_norm, w.k_norm, w.output, w.output_bias,
+                              w.post_norm, w.gate_up, w.gate_up_bias, w.down, w.down_bias})
+    if (t.defined()) out.push_back(t);
+  return out;
+}
+
 }  // namespace
 
 Transformer::Transformer(Arch arch, DecoderOptions options, std::string source_config)
@@ -53,36 +63,59 @@ NamedTensors Transformer::export_tensors() const {
   return hugging_face_tensors(arch_, weights_);
 }
 
-// The one forward; `attend(layer, q, k, v)` with q [N, H, D], k and v [N, Hkv, D] returns [N, H D];
+// One block; `attend(layer, q, k, v)` with q [N, H, D], k and v [N, Hkv, D] returns [N, H D];
 // `linear(x, weight, bias)`.
+template <class Attend, class Linear>
+at::Tensor Transformer::block(int64_t layer, const at::Tensor& input, const RopeTable& table,
+                              const Attend& attend, const Linear& linear) const {
+  const int64_t d = arch_.head_dim, q_rows = arch_.num_heads * d, kv_rows = arch_.num_kv_heads * d;
+  const double eps = arch_.rms_norm_eps;
+  const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
+  const at::Tensor qkv = linear(rms_norm(input, w.input_norm, eps), w.qkv, w.qkv_bias);
+  const auto parts = qkv.split_with_sizes({q_rows, kv_rows, kv_rows}, 1);
+  at::Tensor q = parts[0].unflatten(1, {arch_.num_heads, d}),
+             k = parts[1].unflatten(1, {arch_.num_kv_heads, d});
+  const at::Tensor v = parts[2].unflatten(1, {arch_.num_kv_heads, d});
+  if (arch_.qk_norm) {
+    q = rms_norm(q, w.q_norm, eps);
+    k = rms_norm(k, w.k_norm, eps);
+  }
+  const at::Tensor context = attend(layer, rope_rotate(q, table), rope_rotate(k, table), v);
+  const at::Tensor x = input + linear(context, w.output, w.output_bias);
+  const at::Tensor gated = silu_mul(linear(rms_norm(x, w.post_norm, eps), w.gate_up, w.gate_up_bias));
+  return x + linear(gated, w.down, w.down_bias);
+}
+
 template <class Attend, class Linear>
 at::Tensor Transformer::forward(const at::Tensor& tokens, const RopeTable& table, const Attend& attend,
                                 const Linear& linear) const {
-  const int64_t d = arch_.head_dim, q_rows = arch_.num_heads * d, kv_rows = arch_.num_kv_heads * d;
-  const double eps = arch_.rms_norm_eps;
   at::Tensor x = at::embedding(weights_.embedding, tokens);  // [N, C]
+  for (int64_t i = 0; i < arch_.num_layers; ++i) x = block(i, x, table, attend, linear);
+  return rms_norm(x, weights_.norm, arch_.rms_norm_eps);
+}
+
+// The same with each block computed again in the backward pass. Blocks outlive the call, so they own what
+// they use.
+at::Tensor Transformer::recomputed_hidden(const Batch& batch, const RopeTable& table) const {
+  at::Tensor x = at::embedding(weights_.embedding, batch.tokens);  // [N, C]
   for (int64_t i = 0; i < arch_.num_layers; ++i) {
-    const LayerWeights& w = weights_.layers[static_cast<size_t>(i)];
-    const at::Tensor qkv = linear(rms_norm(x, w.input_norm, eps), w.qkv, w.qkv_bias);
-    const auto parts = qkv.split_with_sizes({q_rows, kv_rows, kv_rows}, 1);
-    at::Tensor q = parts[0].unflatten(1, {arch_.num_heads, d}),
-               k = parts[1].unflatten(1, {arch_.num_kv_heads, d});
-    const at::Tensor v = parts[2].unflatten(1, {arch_.num_kv_heads, d});
-    if (arch_.qk_norm) {
-      q = rms_norm(q, w.q_norm, eps);
-      k = rms_norm(k, w.k_norm, eps);
-    }
-    const at::Tensor context = attend(i, rope_rotate(q, table), rope_rotate(k, table), v);
-    x = x + linear(context, w.output, w.output_bias);
-    const at::Tensor gated = silu_mul(linear(rms_norm(x, w.post_norm, eps), w.gate_up, w.gate_up_bias));
-    x = x + linear(gated, w.down, w.down_bias);
+    const auto part = [this, i, table, bounds = batch.cu_seqlens](const at::Tensor& input) {
+      const auto attend = [&](int64_t, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+        return packed_attention(q, k, v, bounds, scale_);
+      };
+      return block(i, input, table, attend, library_linear);
+    };
+    x = recomputed(part, x, tensors_of(weights_.layers[static_cast<size_t>(i)]));
   }
-  return rms_norm(x, weights_.norm, eps);
+  return rms_norm(x, weights_.norm, arch_.rms_norm_eps);
 }
 
 at::Tensor Transformer::hidden(const Batch& batch, const AttentionTap* tap) const {
   PAN_CHECK(batch.num_sequences() > 0, kInternal, "the decoder was given no sequence");
   const RopeTable table = rope_table(frequencies_, batch.positions, options_.dtype);
+  // Taps are for passes without gradients; with one there is nothing to recompute twice.
+  if (options_.gradient_checkpointing && c10::GradMode::is_enabled() && tap == nullptr)
+    return recomputed_hidden(batch, table);
   size_t next_tapped = 0;
   const auto attend = [&](int64_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
     if (tap != nullptr && next_tapped < tap->layers.size() && tap->layers[next_tapped] == layer) {

@@ -36,8 +36,12 @@ class Transformer final : public Decoder {
 
  private:
   template <class Attend, class Linear>
+  at::Tensor block(int64_t layer, const at::Tensor& x, const RopeTable& table, const Attend& attend,
+                   const Linear& linear) const;
+  template <class Attend, class Linear>
   at::Tensor forward(const at::Tensor& tokens, const RopeTable& table, const Attend& attend,
                      const Linear& linear) const;
+  at::Tensor recomputed_hidden(const Batch& batch, const RopeTable& table) const;
 
   Arch arch_;
   DecoderOptions options_;

@@ -316,5 +316,67 @@ TEST_P(Model, SavedFolderLoadsToTheSameBits) {
   }
 }
 
+TEST(GradientCheckpointing, GivesTheSameGradientsBitForBit) {
+  for (const Case& c : kCases) {
+    SCOPED_TRACE(c.folder);
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      const auto plain = load_decoder(folder_of(c), {.dtype = dtype});
+      const auto saving = load_decoder(folder_of(c), {.dtype = dtype, .gradient_checkpointing = true});
+      const at::Tensor tokens = expected_of(folder_of(c)).at("tokens");
+      std::vector<double> losses;
+      for (const Decoder* decoder : {plain.get(), saving.get()}) {
+        for (const auto& [name, tensor] : decoder->parameters()) tensor.set_requires_grad(true);
+        const at::Tensor loss = next_token_loss(*decoder, tokens);
+        loss.backward();
+        losses.push_back(loss.item<double>());
+        next_token_loss(*decoder, tokens).backward();  // adds to the first
+      }
+      EXPECT_EQ(losses[0], losses[1]);
+      const auto expected = plain->parameters(), got = saving->parameters();
+      for (size_t i = 0; i < expected.size(); ++i) {
+        ASSERT_TRUE(got[i].second.grad().defined()) << got[i].first;
+        EXPECT_TRUE(at::equal(got[i].second.grad(), expected[i].second.grad())) << got[i].first;
+      }
+    }
+  }
+}
+
+TEST(GradientCheckpointing, LeavesFrozenParametersAndTapsAlone) {
+  const auto plain = load_decoder(folder_of(kCases[0]), {});
+  const auto saving = load_decoder(folder_of(kCases[0]), {.gradient_checkpointing = true});
+  const at::Tensor tokens = expected_of(folder_of(kCases[0])).at("tokens");
+  for (const Decoder* decoder : {plain.get(), saving.get()}) {
+    for (const auto& [name, tensor] : decoder->parameters())  // the last block's down projection alone
+      if (name == decoder->parameters()[decoder->parameters().size() - 2].first)
+        tensor.set_requires_grad(true);
+    next_token_loss(*decoder, tokens).backward();
+  }
+  const auto expected = plain->parameters(), got = saving->parameters();
+  int with_gradient = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    ASSERT_EQ(got[i].second.grad().defined(), expected[i].second.grad().defined()) << got[i].first;
+    if (!got[i].second.grad().defined()) continue;
+    ++with_gradient;
+    EXPECT_TRUE(at::equal(got[i].second.grad(), expected[i].second.grad()));
+  }
+  EXPECT_EQ(with_gradient, 1);
+  const auto tapped = [&](const Decoder& decoder) {
+    const c10::NoGradGuard no_grad;
+    std::vector<at::Tensor> seen;
+    AttentionTap tap;
+    tap.layers = {0, 1};
+    tap.on_layer = [&](const auto& qk) {
+      seen.push_back(qk.q);
+      seen.push_back(qk.k);
+    };
+    seen.push_back(decoder.hidden(pack(rows_of(tokens), at::kCPU), &tap));
+    return seen;
+  };
+  const auto a = tapped(*plain), b = tapped(*saving);
+  ASSERT_EQ(a.size(), 5u);
+  ASSERT_EQ(b.size(), 5u);
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i], b[i]));
+}
+
 }  // namespace
 }  // namespace pan::model
