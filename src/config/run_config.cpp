@@ -44,6 +44,13 @@ std::vector<std::string> check(const RunConfig& c) {
       .expected("> 0")
       .got("0")
       .remedy("Set rollout.temperature to 1.0");
+  PAN_CHECK(
+      !c.train.dynamic_sampling.enabled || c.train.samples_per_prompt > 1, kConfig,
+      "with one answer a prompt, all answers to a prompt have the same reward and dynamic sampling drops all")
+      .pointer("/train/dynamic_sampling/enabled")
+      .expected("false, or train.samples_per_prompt >= 2")
+      .got("true with train.samples_per_prompt = " + std::to_string(c.train.samples_per_prompt))
+      .remedy("Raise train.samples_per_prompt or turn train.dynamic_sampling.enabled off");
   PAN_CHECK(c.eval.samples == 1 || c.eval.temperature > 0, kConfig,
             "several greedy answers to a problem are all the same")
       .pointer("/eval/samples")

@@ -223,7 +223,7 @@ void rhythm_keys(Table& t) {
         "t of the least-squares trend of the rhythm terms over rhythm.guard_window iterations",
         "Above 2 with accuracy_t below -2: rhythm is bought with accuracy.");
   t.add("rhythm/guard/accuracy_t", "",
-        "t of the least-squares trend of reward/accuracy over the same iterations",
+        "t of the least-squares trend of the accuracy of all sampled answers over the same iterations",
         "Below -2: accuracy falls.");
   t.add("rhythm/guard/warnings", "warning", "since the start of the run",
         "Windows in which rhythm rose and accuracy fell.");
@@ -262,6 +262,16 @@ void time_keys(Table& t) {
 }
 
 void run_keys(Table& t) {
+  t.add("sampling/refills", "", "rounds after the first", "Dynamic sampling.");
+  t.add("sampling/dropped_prompts", "prompt", "prompts whose answers all earned the same task reward",
+        "Dynamic sampling.");
+  t.add("sampling/dropped_right_prompts", "prompt", "those of them with every answer right",
+        "Too easy; the others are too hard.");
+  t.add("sampling/kept_prompts", "prompt", "prompts trained on",
+        "Fewer than train.prompts_per_iteration once max_refills is used up.");
+  t.add("sampling/accuracy", "",
+        "share of right answers among all sampled, those of dropped prompts included",
+        "reward/accuracy covers the kept ones alone.");
   t.add("training/global_step", "iteration", "iterations finished", "Counts on over a resume.");
   t.add("training/epoch", "epoch", "prompts drawn / prompts in the data", "Passes over the data.");
   t.add("training/num_sequences", "sequence", "in this iteration", "Samples trained on.");

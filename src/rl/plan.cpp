@@ -1,5 +1,6 @@
 #include "rl/plan.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "core/error.h"
@@ -37,9 +38,9 @@ Minibatch cut_micro_batches(const std::vector<TrainSequence>& sequences, const s
 }
 
 UpdatePlan plan_update(const std::vector<TrainSequence>& sequences, const PpoConfig& ppo, uint64_t seed,
-                       int64_t iteration) {
+                       int64_t iteration, bool partial) {
   const auto n = static_cast<int64_t>(sequences.size());
-  PAN_CHECK(n > 0 && n % ppo.minibatch_size == 0, kConfig,
+  PAN_CHECK(n > 0 && (partial || n % ppo.minibatch_size == 0), kConfig,
             "the sequences of an iteration do not divide into minibatches")
       .pointer("/ppo/minibatch_size")
       .expected("a divisor of " + std::to_string(n))
@@ -54,9 +55,9 @@ UpdatePlan plan_update(const std::vector<TrainSequence>& sequences, const PpoCon
     stream.shuffle(order);
     EpochPlan& minibatches = plan.epochs.emplace_back();
     for (int64_t begin = 0; begin < n; begin += ppo.minibatch_size)
-      minibatches.push_back(
-          cut_micro_batches(sequences, {order.begin() + begin, order.begin() + begin + ppo.minibatch_size},
-                            ppo.micro_batch_tokens));
+      minibatches.push_back(cut_micro_batches(
+          sequences, {order.begin() + begin, order.begin() + std::min(n, begin + ppo.minibatch_size)},
+          ppo.micro_batch_tokens));
   }
   return plan;
 }

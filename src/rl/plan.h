@@ -37,8 +37,8 @@ inline constexpr uint64_t kPlanStream = uint64_t{1} << 32;
 
 // Epoch e shuffles all sequences by the stream (seed, kShuffle, iteration, kPlanStream + e) and cuts them
 // into minibatches of ppo.minibatch_size. Errors: kConfig where the number of sequences is not a multiple of
-// it (the arithmetic is shown).
+// it (the arithmetic is shown), unless `partial`: then the last minibatch of an epoch may be smaller.
 UpdatePlan plan_update(const std::vector<TrainSequence>& sequences, const PpoConfig& ppo, uint64_t seed,
-                       int64_t iteration);
+                       int64_t iteration, bool partial = false);
 
 }  // namespace pan::rl

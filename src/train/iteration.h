@@ -27,7 +27,10 @@ struct Iteration {
   std::vector<tasks::Verdict> verdicts;
   std::vector<double> task_rewards;
   std::vector<rl::TrainSequence> sequences;
-  rl::UpdatePlan plan;
+  // Of dynamic sampling; sampled counts the answers of dropped prompts too.
+  int64_t refills = 0, dropped_prompts = 0, dropped_right = 0;  // dropped_right: with every answer right
+  int64_t sampled = 0, sampled_right = 0;
+  rl::UpdatePlan plan;  // empty where no prompt was left: nothing to score or to learn
   rl::ScoredBatch scored;
   std::vector<rhythm::SequenceRhythm> rhythm;  // empty when rhythm is off
   rhythm::RewardResult rhythm_rewards;

@@ -26,6 +26,15 @@ double mean(const std::vector<double>& x) {
   return x.empty() ? std::numeric_limits<double>::quiet_NaN() : sum / static_cast<double>(x.size());
 }
 
+void sampling_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m) {
+  if (!s.config.train.dynamic_sampling.enabled) return;
+  m.last("sampling/refills", static_cast<double>(it.refills));
+  m.last("sampling/dropped_prompts", static_cast<double>(it.dropped_prompts));
+  m.last("sampling/dropped_right_prompts", static_cast<double>(it.dropped_right));
+  m.last("sampling/kept_prompts", static_cast<double>(it.prompts.size()));
+  m.mean("sampling/accuracy", static_cast<double>(it.sampled_right), static_cast<double>(it.sampled));
+}
+
 // Of a mix: the first part of a problem's group is the label of its task.
 void task_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m) {
   struct Sums {
@@ -193,6 +202,15 @@ void time_metrics(const Iteration& it, metrics::MetricSet& m) {
 
 void collect_metrics(const Session& s, Iteration& it) {
   metrics::MetricSet m;
+  sampling_metrics(s, it, m);
+  if (it.sequences.empty()) {  // dynamic sampling left nothing
+    m.last("timing_s/gen", it.seconds.at("gen"));
+    m.last("timing_s/step", it.seconds.at("gen"));
+    m.last("training/global_step", static_cast<double>(it.index + 1));
+    m.last("training/num_sequences", 0);
+    for (const auto& [key, value] : m.values()) it.metrics.emplace(key, value);
+    return;
+  }
   reward_metrics(s, it, m);
   length_metrics(s, it, m);
   rhythm_metrics(s, it, m);

@@ -53,7 +53,10 @@ MemoryPlan plan_memory(const config::RunConfig& c, const model::Arch& a) {
   // Gradients live while the update runs, summed in float32; of bfloat16 weights those of the pass at hand
   // too.
   const int64_t gradients = 4 * n * (critic ? 2 : 1) + (e == 4 ? 0 : 2 * n);
-  const int64_t activations = tokens * (a.num_layers * block_elements(a) + 6 * a.hidden_size) * e;
+  // With checkpointing: the input of every block, and the activations of the one that is being recomputed.
+  const int64_t kept = c.model.gradient_checkpointing ? a.num_layers * a.hidden_size + block_elements(a)
+                                                      : a.num_layers * block_elements(a);
+  const int64_t activations = tokens * (kept + 6 * a.hidden_size) * e;
   plan.phases.emplace_back("update (gradients, activations of one micro-batch)", gradients + activations);
   return plan;
 }

@@ -74,7 +74,9 @@ void check_vocabulary(const tokenizer::Tokenizer& tokenizer, const model::Arch& 
 
 void load_models(Session& s, const OpenOptions& options) {
   const config::RunConfig& c = s.config;
-  const model::DecoderOptions decoder_options{.dtype = compute_type(c.model), .device = s.device};
+  const model::DecoderOptions decoder_options{.dtype = compute_type(c.model),
+                                              .device = s.device,
+                                              .gradient_checkpointing = c.model.gradient_checkpointing};
   s.policy = model::load_decoder(options.policy_folder.empty() ? c.model.path : options.policy_folder,
                                  decoder_options);
   if (rl::needs_reference(c.rl)) s.reference = model::load_decoder(c.model.path, decoder_options);

@@ -29,7 +29,9 @@ class Stopwatch {
 };
 
 int64_t sample_id(const Session& s, int64_t iteration, size_t index) {
-  return iteration * s.config.sequences_per_iteration() + static_cast<int64_t>(index);
+  const DynamicSamplingConfig& refill = s.config.train.dynamic_sampling;
+  const int64_t rounds = refill.enabled ? 1 + refill.max_refills : 1;
+  return iteration * rounds * s.config.sequences_per_iteration() + static_cast<int64_t>(index);
 }
 
 int64_t limit_of(const Session& s, const Iteration& it) {
@@ -81,6 +83,57 @@ at::Tensor payment_tensor(const Session& s, const Iteration& it) {
   return paid;
 }
 
+// Prompts with their answers, side by side.
+struct Round {
+  std::vector<Prompt> prompts;
+  std::vector<rollout::Sample> samples;
+  std::vector<tasks::Verdict> verdicts;
+};
+
+Round sample_round(Session& s, Iteration& it, rollout::Generator& generator, int64_t num_prompts,
+                   const rollout::RunHooks& hooks) {
+  Round round;
+  round.prompts = s.prompts->next(num_prompts);
+  std::vector<rollout::Request> requests;
+  const int64_t group_size = s.config.train.samples_per_prompt;
+  for (const Prompt& prompt : round.prompts)
+    for (int64_t g = 0; g < group_size; ++g)
+      requests.push_back(
+          {.sample_id = sample_id(s, it.index, static_cast<size_t>(it.sampled) + requests.size()),
+           .prompt = prompt.tokens,
+           .name = prompt.problem.id});
+  round.samples = generator.run(requests, hooks);
+  std::vector<tasks::Answer> answers;
+  for (size_t i = 0; i < round.samples.size(); ++i)
+    answers.push_back({&round.prompts[i / static_cast<size_t>(group_size)].problem, &round.samples[i].text});
+  round.verdicts = s.task->judge_all(answers);
+  it.sampled += static_cast<int64_t>(round.samples.size());
+  for (const tasks::Verdict& v : round.verdicts) it.sampled_right += v.correct;
+  return round;
+}
+
+// Moves a round's prompts and answers into the iteration, with dynamic sampling only those whose answers'
+// task rewards differ.
+void keep_useful(const Session& s, Iteration& it, Round round) {
+  const auto group_size = static_cast<size_t>(s.config.train.samples_per_prompt);
+  for (size_t p = 0; p < round.prompts.size(); ++p) {
+    const auto first = round.verdicts.begin() + static_cast<std::ptrdiff_t>(p * group_size);
+    const auto last = first + static_cast<std::ptrdiff_t>(group_size);
+    const auto [low, high] =
+        std::minmax_element(first, last, [](const auto& a, const auto& b) { return a.reward < b.reward; });
+    if (s.config.train.dynamic_sampling.enabled && high->reward - low->reward < 1e-12) {
+      ++it.dropped_prompts;
+      it.dropped_right += std::all_of(first, last, [](const tasks::Verdict& v) { return v.correct; });
+      continue;
+    }
+    it.prompts.push_back(std::move(round.prompts[p]));
+    for (size_t i = p * group_size; i < (p + 1) * group_size; ++i) {
+      it.samples.push_back(std::move(round.samples[i]));
+      it.verdicts.push_back(std::move(round.verdicts[i]));
+    }
+  }
+}
+
 at::Tensor credit_tensor(const Session& s, const Iteration& it) {
   if (!s.config.rhythm.enabled || s.config.rhythm.credit == rhythm::Credit::kNone) return {};
   at::Tensor gamma = at::ones({it.scored.num_tokens()}, at::kFloat);
@@ -111,36 +164,31 @@ at::Tensor credit_tensor(const Session& s, const Iteration& it) {
 
 void run_rollout(Session& s, Iteration& it, const StageHooks& hooks) {
   const Stopwatch watch;
-  it.prompts = s.prompts->next(s.config.train.prompts_per_iteration);
   rollout::GeneratorOptions options{.seed = static_cast<uint64_t>(s.config.seed),
                                     .stop_tokens = s.stop_tokens,
                                     .sampling = s.config.rollout};
   options.sampling.max_new_tokens = limit_of(s, it);
   for (const std::string& text : s.task->stop_strings()) options.sampling.stop_strings.push_back(text);
   rollout::Generator generator(*s.policy, *s.tokenizer, options);
-  std::vector<rollout::Request> requests;
-  const int64_t group_size = s.config.train.samples_per_prompt;
-  for (const Prompt& prompt : it.prompts)
-    for (int64_t g = 0; g < group_size; ++g)
-      requests.push_back({.sample_id = sample_id(s, it.index, requests.size()),
-                          .prompt = prompt.tokens,
-                          .name = prompt.problem.id});
   rollout::RunHooks run_hooks;
   run_hooks.should_stop = hooks.should_stop;
   if (hooks.progress)
     run_hooks.on_progress = [&](const rollout::Progress& p) {
       hooks.progress("sampling", static_cast<double>(p.num_finished), static_cast<double>(p.num_requests));
     };
-  it.samples = generator.run(requests, run_hooks);
-  std::vector<tasks::Answer> answers;
-  for (size_t i = 0; i < it.samples.size(); ++i)
-    answers.push_back({&it.prompts[i / static_cast<size_t>(group_size)].problem, &it.samples[i].text});
-  it.verdicts = s.task->judge_all(answers);
+  const TrainConfig& c = s.config.train;
+  for (;;) {
+    const int64_t missing = c.prompts_per_iteration - static_cast<int64_t>(it.prompts.size());
+    keep_useful(s, it, sample_round(s, it, generator, missing, run_hooks));
+    if (static_cast<int64_t>(it.prompts.size()) == c.prompts_per_iteration) break;
+    if (it.refills == c.dynamic_sampling.max_refills) break;
+    ++it.refills;
+  }
   for (size_t i = 0; i < it.samples.size(); ++i) {
     const rollout::Sample& sample = it.samples[i];
     it.task_rewards.push_back(it.verdicts[i].reward);
     rl::TrainSequence sequence{.id = sample.sample_id,
-                               .group = static_cast<int64_t>(i) / group_size,
+                               .group = static_cast<int64_t>(i) / c.samples_per_prompt,
                                .tokens = sample.prompt,
                                .prompt_length = static_cast<int64_t>(sample.prompt.size()),
                                .truncated = sample.finish == rollout::FinishReason::kLength,
@@ -148,7 +196,9 @@ void run_rollout(Session& s, Iteration& it, const StageHooks& hooks) {
     sequence.tokens.insert(sequence.tokens.end(), sample.response.begin(), sample.response.end());
     it.sequences.push_back(std::move(sequence));
   }
-  it.plan = rl::plan_update(it.sequences, s.config.rl.ppo, static_cast<uint64_t>(s.config.seed), it.index);
+  if (!it.sequences.empty())
+    it.plan = rl::plan_update(it.sequences, s.config.rl.ppo, static_cast<uint64_t>(s.config.seed), it.index,
+                              c.dynamic_sampling.enabled);
   it.seconds["gen"] = watch.seconds();
 }
 

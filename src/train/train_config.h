@@ -13,6 +13,12 @@ namespace pan::train {
 
 enum class OverlongPrompts { kError, kSkip };
 
+// Yu et al. 2025 (DAPO), section 3.2.
+struct DynamicSamplingConfig {
+  bool enabled = false;
+  int64_t max_refills = 3;
+};
+
 struct TrainConfig {
   int64_t iterations = 100;
   int64_t prompts_per_iteration = 32;
@@ -21,6 +27,7 @@ struct TrainConfig {
   OverlongPrompts overlong_prompts = OverlongPrompts::kError;
   std::vector<std::string> length_curriculum;  // length_curriculum_config.h reads it
   int64_t max_bad_steps = 5;
+  DynamicSamplingConfig dynamic_sampling;
   double time_limit_s = 0;
   int64_t show_sample_every = 10;
   int64_t early_stop_evals = 0;
@@ -33,7 +40,18 @@ struct ModelConfig {
   std::string dtype = "float32";
   std::string device = "auto";
   std::string export_dtype = "auto";
+  bool gradient_checkpointing = false;
 };
+
+inline void describe(core::Fields& f, DynamicSamplingConfig& c) {
+  f.boolean("enabled", c.enabled,
+            "Drops prompts whose answers all earned the same task reward and draws others in their place.");
+  f.integer(
+      "max_refills", c.max_refills,
+      {.min = 0,
+       .doc = "Further rounds of sampling in one iteration, each with as many prompts as are missing; after "
+              "that it trains on what there is."});
+}
 
 inline void describe(core::Fields& f, TrainConfig& c) {
   f.integer("iterations", c.iterations,
@@ -59,6 +77,7 @@ inline void describe(core::Fields& f, TrainConfig& c) {
       {.doc = "Longest response by iteration, \"iteration: tokens\" for each stage, the first from 0: "
               "[\"0: 128\", \"50: 256\"]. At most rollout.max_new_tokens, which holds where the list is "
               "empty and in evaluations."});
+  f.object("dynamic_sampling", c.dynamic_sampling, "Prompts that teach nothing are replaced.");
   f.integer("max_bad_steps", c.max_bad_steps,
             {.min = 1,
              .unit = "step",
@@ -101,6 +120,10 @@ inline void describe(core::Fields& f, ModelConfig& c) {
   f.choice<std::string>(
       "export_dtype", c.export_dtype, {{"auto", "auto"}, {"float32", "float32"}, {"bfloat16", "bfloat16"}},
       "Type of the weights in a checkpoint's Hugging Face folders; auto: the compute type.");
+  f.boolean("gradient_checkpointing", c.gradient_checkpointing,
+            "Keep only the input of each block in the update and compute the block again for its gradient: "
+            "the same "
+            "numbers, much less memory, about a third more time in the update.");
 }
 
 }  // namespace pan::train

@@ -143,6 +143,11 @@ class Trainer {
       core::log_debug(name + ": sampling");
       run_rollout(*s_, it, hooks());
       release_free_memory();
+      if (it.sequences.empty()) {
+        hide_progress();
+        skip_iteration(it, begin);
+        return true;
+      }
       core::log_debug(name + ": scoring");
       run_scoring(*s_, it, hooks());
     } catch (const core::Error& error) {
@@ -173,6 +178,14 @@ class Trainer {
     return true;
   }
 
+  // Dynamic sampling found no prompt to learn from.
+  void skip_iteration(Iteration& it, double begin) {
+    core::log_info("iteration " + std::to_string(it.index + 1) + ": all answers to each of " +
+                   std::to_string(it.dropped_prompts) +
+                   " prompts earned the same; nothing to learn, no update");
+    finish_iteration(it, begin);
+  }
+
   StageHooks update_hooks() {
     StageHooks h = hooks();
     h.should_drop_update = [begin = now_s()](double share) {
@@ -198,7 +211,7 @@ class Trainer {
         {.iteration = done, .total = total, .eta_s = mean_iteration_s_ * static_cast<double>(total - done)},
         it.metrics));
     const int64_t show = config().train.show_sample_every;
-    if (show > 0 && it.index % show == 0) logs_->show_sample(*s_, it);
+    if (show > 0 && it.index % show == 0 && !it.samples.empty()) logs_->show_sample(*s_, it);
     if (eval_due() && !core::stop_requested()) evaluate();
     const int64_t every = config().checkpoint.every;
     if (every > 0 && done % every == 0) save();
@@ -215,7 +228,7 @@ class Trainer {
         guard_rhythm(config().rhythm,
                      {.entropy = metric("rhythm/entropy_term/mean"),
                       .concentration = metric("rhythm/concentration_term/mean"),
-                      .accuracy = metric("reward/accuracy")},
+                      .accuracy = static_cast<double>(it.sampled_right) / static_cast<double>(it.sampled)},
                      state.moments.entropy.sigma(), state.moments.concentration.sigma(), state.guard);
     if (config().rhythm.guard_window > 0)
       it.metrics["rhythm/guard/warnings"] = static_cast<double>(state.guard.warnings);

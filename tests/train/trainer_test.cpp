@@ -146,6 +146,78 @@ TEST_F(TrainerTest, EveryLoggedKeyIsInTheCatalog) {
   EXPECT_THAT(metrics::unknown_keys(values), ::testing::IsEmpty());
 }
 
+// One figure of every iteration; NaN where it is absent.
+std::vector<double> series(const std::string& run_dir, const std::string& key) {
+  std::istringstream lines(read_text(run_dir + "/metrics.jsonl"));
+  std::string line;
+  std::vector<double> out;
+  while (std::getline(lines, line)) {
+    const core::Json row = core::Json::parse(line);
+    if (row.at("event") == "iteration") out.push_back(row.value(key, std::nan("")));
+  }
+  return out;
+}
+
+TEST_F(TrainerTest, DynamicSamplingTrainsOnlyOnPromptsWhoseAnswersDiffer) {
+  // A random model is always wrong; this pays 1 for an answer with an odd number of bytes, else 0.
+  const std::string program = R"(while read -r line; do
+    x=${line#*\"id\":}; id=${x%%,*}; r=${line#*\"response\":}; r=${r%%\",\"answer*}; n=$((${#r} % 2))
+    echo "{\"id\":$id,\"reward\":$n}"; done)";
+  for (const std::string estimator : {"gae", "grpo"}) {
+    const std::vector<std::string> on = {"train.dynamic_sampling.enabled=true",
+                                         "advantage.estimator=" + estimator,
+                                         "train.dynamic_sampling.max_refills=2",
+                                         "reward.timeout_s=10",
+                                         "reward.command=" + core::Json(program).dump(),
+                                         "eval.every=0",
+                                         "rollout.max_new_tokens=96"};
+    run("whole" + estimator, on);
+    std::vector<std::string> half = on;
+    half.push_back("train.iterations=2");
+    run("parts" + estimator, half);
+    run("parts" + estimator, on, true);
+    const std::string whole = folder_ / ("whole" + estimator), parts = folder_ / ("parts" + estimator);
+    EXPECT_EQ(weights("whole" + estimator), weights("parts" + estimator));
+    EXPECT_EQ(comparable_metrics(whole), comparable_metrics(parts));
+    EXPECT_EQ(read_text(whole + "/rollouts.jsonl"), read_text(parts + "/rollouts.jsonl"));
+    const auto kept = series(whole, "sampling/kept_prompts"),
+               dropped = series(whole, "sampling/dropped_prompts"),
+               refills = series(whole, "sampling/refills"), flat = series(whole, "reward/zero_std_share"),
+               sequences = series(whole, "training/num_sequences");
+    ASSERT_EQ(kept.size(), 4u);
+    double all_kept = 0, all_dropped = 0;
+    for (size_t i = 0; i < kept.size(); ++i) {
+      all_kept += kept[i];
+      all_dropped += dropped[i];
+      EXPECT_EQ(sequences[i], 2 * kept[i]);
+      EXPECT_TRUE(kept[i] == 4 || refills[i] == 2);
+      if (kept[i] > 0) {
+        EXPECT_EQ(flat[i], 0);
+      }
+    }
+    EXPECT_GT(all_dropped, 0);
+    EXPECT_GT(all_kept, 0);
+  }
+}
+
+TEST_F(TrainerTest, DynamicSamplingWithoutAnythingToLearnSkipsTheUpdate) {
+  // Answers of one token are all wrong and unreadable.
+  run("a", {"train.dynamic_sampling.enabled=true", "train.dynamic_sampling.max_refills=1",
+            "rollout.max_new_tokens=1", "eval.every=0"});
+  EXPECT_EQ(series(folder_ / "a", "sampling/kept_prompts"), (std::vector<double>{0, 0, 0, 0}));
+  EXPECT_EQ(series(folder_ / "a", "sampling/dropped_prompts"), (std::vector<double>{8, 8, 8, 8}));
+  EXPECT_EQ(series(folder_ / "a", "sampling/refills"), (std::vector<double>{1, 1, 1, 1}));
+  EXPECT_EQ(weights("a"), read_text(model_ + "/model.safetensors"));
+}
+
+TEST_F(TrainerTest, GradientCheckpointingTrainsTheSameBits) {
+  run("plain", {"eval.every=0", "train.iterations=2"});
+  run("saving", {"eval.every=0", "train.iterations=2", "model.gradient_checkpointing=true"});
+  EXPECT_EQ(weights("plain"), weights("saving"));
+  EXPECT_EQ(weights("plain", "critic"), weights("saving", "critic"));
+  EXPECT_EQ(comparable_metrics(folder_ / "plain"), comparable_metrics(folder_ / "saving"));
+}
+
 TEST_F(TrainerTest, RefusesAFolderThatHoldsARun) {
   run("a", {"train.iterations=1"});
   try {
