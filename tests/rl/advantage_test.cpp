@@ -1,7 +1,5 @@
 #include "rl/advantage.h"
 
-#include <map>
-
 #include "core/error.h"
 #include "reference.h"
 
@@ -160,13 +158,16 @@ TEST(Advantages, TruncatedAndFinishedAnswersDiffer) {
 }
 
 // The cases of the rhythm's own oracle, written from rhythm.md by somebody else.
-TEST(Advantages, MatchTheRhythmOracle) {
-  const core::Json fixture = core::read_json_file(testing::fixture("rhythm") + "/advantage.json");
-  for (const core::Json& c : fixture["cases"]) {
-    std::vector<TrainSequence> sequences;
-    std::vector<double> task, values, payments, credit;
-    std::map<std::string, std::vector<double>> expected;
-    bool any_payment = false, shaped = true;
+struct RhythmCase {
+  std::vector<TrainSequence> sequences;
+  std::vector<double> task;
+  at::Tensor payments;  // undefined where there is none
+  ScoredBatch scored;
+  RlConfig config;
+
+  explicit RhythmCase(const core::Json& c) {
+    std::vector<double> values, paid;
+    bool any = false;
     for (const core::Json& row : c["rows"]) {
       const auto prompt = row["prompt"].get<int64_t>();
       sequences.push_back({.id = static_cast<int64_t>(sequences.size()),
@@ -178,45 +179,68 @@ TEST(Advantages, MatchTheRhythmOracle) {
       task.push_back(row["task_reward"].get<double>());
       const size_t begin = values.size();
       for (double v : doubles(row["values"])) values.push_back(v);
-      payments.resize(values.size(), 0.0);
+      paid.resize(values.size(), 0.0);
       for (const core::Json& p : row["payments"]) {
-        payments[begin + static_cast<size_t>(p[0].get<int64_t>() - prompt)] += p[1].get<double>();
-        any_payment = true;
+        paid[begin + static_cast<size_t>(p[0].get<int64_t>() - prompt)] += p[1].get<double>();
+        any = true;
       }
-      if (row["gamma"].is_null())
-        shaped = false;
-      else
-        for (double g : doubles(row["gamma"])) credit.push_back(g);
-      for (const char* key : {"gae", "returns", "whitened", "shaped", "grpo", "rloo"})
-        for (double x : doubles(row[key])) expected[key].push_back(x);
     }
-    ScoredBatch scored;
+    if (any) payments = at::tensor(paid, at::kDouble);
     scored.offsets = response_offsets(sequences);
     scored.logprobs = at::zeros({scored.num_tokens()});
     scored.values = at::tensor(values, at::kDouble).to(at::kFloat);
-    RewardInput in{sequences, scored, task, {}, {}};
-    if (any_payment) in.rhythm = at::tensor(payments, at::kDouble);
-    RlConfig config;
     config.kl.in = KlPlace::kNone;
     config.advantage.lambda = c["lambda_gae"].get<double>();
     config.advantage.gamma = c["discount"].get<double>();
-    const auto check = [&](const char* key, const at::Tensor& mine) {
-      expect_close(mine, at::tensor(expected[key], at::kDouble), 1e-6, c["name"].get<std::string>() + key);
-    };
-    config.advantage.whiten = false;
-    const Advantages raw = compute_advantages(in, config, 0, 512);
-    check("gae", raw.advantages);
-    check("returns", raw.returns);
-    config.advantage.whiten = true;
-    check("whitened", compute_advantages(in, config, 0, 512).advantages);
-    if (shaped) in.credit = at::tensor(credit, at::kDouble).to(at::kFloat);
-    check("shaped", compute_advantages(in, config, 0, 512).advantages);
-    in.credit = at::Tensor();
-    for (const auto& [key, e] : {std::pair("grpo", Estimator::kGrpo), std::pair("rloo", Estimator::kRloo)}) {
-      config.advantage.estimator = e;
-      check(key, compute_advantages(in, config, 0, 512).advantages);
+  }
+  Advantages advantages(const at::Tensor& credit = {}) const {
+    return compute_advantages({sequences, scored, task, payments, credit}, config, 0, 512);
+  }
+};
+
+core::Json rhythm_cases() {
+  return core::read_json_file(testing::fixture("rhythm") + "/advantage.json")["cases"];
+}
+
+// Lists of a case, one a row, end to end.
+at::Tensor joined(const core::Json& rows) {
+  std::vector<double> out;
+  for (const core::Json& row : rows)
+    for (double x : doubles(row)) out.push_back(x);
+  return at::tensor(out, at::kDouble);
+}
+
+TEST(Advantages, MatchTheRhythmOracle) {
+  for (const core::Json& c : rhythm_cases()) {
+    RhythmCase mine(c);
+    const std::string name = c["name"];
+    core::Json raw, returns;
+    for (const core::Json& row : c["rows"]) raw.push_back(row["gae"]), returns.push_back(row["returns"]);
+    mine.config.advantage.whiten = false;
+    expect_close(mine.advantages().advantages, joined(raw), 1e-6, name + ", gae");
+    expect_close(mine.advantages().returns, joined(returns), 1e-6, name + ", returns");
+    mine.config.advantage.whiten = true;
+    EXPECT_EQ(c["estimates"].size(), 6u);
+    for (const auto& [estimator, rows] : c["estimates"].items()) {
+      mine.config.advantage.estimator = estimator_of(estimator);
+      expect_close(mine.advantages().advantages, joined(rows), 1e-6, name + ", " + estimator);
     }
   }
+}
+
+// Every credit mode on every estimator, with the rhythm reward and without it.
+TEST(Advantages, CreditMatchesTheRhythmOracleOnEveryEstimator) {
+  for (const core::Json& c : rhythm_cases())
+    for (const core::Json& credit : c["credit"]) {
+      RhythmCase mine(c);
+      const at::Tensor gamma = joined(credit["gamma"]).to(at::kFloat);
+      EXPECT_EQ(credit["shaped"].size(), 6u);
+      for (const auto& [estimator, rows] : credit["shaped"].items()) {
+        mine.config.advantage.estimator = estimator_of(estimator);
+        expect_close(mine.advantages(gamma).advantages, joined(rows), 1e-6,
+                     c["name"].dump() + credit["credit"].dump() + estimator);
+      }
+    }
 }
 
 TEST(Whiten, GivesZeroMeanAndUnitVarianceOverTrainedTokens) {
