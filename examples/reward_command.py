@@ -9,8 +9,9 @@ Try it by hand:
 
 Request:  id, prompt, response (the model's text), answer (the right one, as the data has it), problem (its name),
           group, left (how many lines of the batch are still to come: 0 = this is the last).
-Answer:   id (the request's), reward (a finite number); and, as you like, terms (numbers by name, logged as
-          reward/NAME/mean) and correct (true or false, for the accuracy).
+Answer:   reward (a finite number); and, as you like, terms (numbers by name, logged as reward/NAME/mean), correct
+          (true or false, for the accuracy) and id (the request's). Answers without an id are taken in the order of
+          the requests; with ids on all of them they may come in any order.
 
 The program is started once and answers until its input ends. Anything for a person goes to stderr.
 """

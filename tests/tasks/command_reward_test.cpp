@@ -118,6 +118,40 @@ TEST_F(CommandReward, TheProgramCanSayWhatIsRightAndAnswerInAnyOrder) {
   EXPECT_EQ(v[0].reward, 1);
 }
 
+TEST_F(CommandReward, AnswersWithoutIdsAreThoseOfTheRequestsInOrder) {
+  const std::string line = R"(x=${line#*\"response\":\"}; n=${x%%\"*}; echo "{\"reward\":$n,\"terms\":{}}")";
+  const auto t = task("while read -r line; do " + line + "; done");
+  for (int batch = 0; batch < 3; ++batch) {
+    const auto v = judge(*t, {"7", "-2", "0.5"});
+    ASSERT_EQ(v.size(), 3u);
+    EXPECT_EQ(v[0].reward, 7);
+    EXPECT_EQ(v[1].reward, -2);
+    EXPECT_EQ(v[2].reward, 0.5);
+    EXPECT_EQ(v[2].terms.at("command"), 0.5);
+  }
+  EXPECT_EQ(judge(*t, {"4"})[0].reward, 4);
+}
+
+// A line too many must not be taken for the answer to the next request.
+TEST_F(CommandReward, AnswersWithoutIdsAreNeitherMoreNorFewerThanRequests) {
+  const std::string twice =
+      failure(R"(read -r a; read -r b; printf '{"reward":1}\n{"reward":2}\n{"reward":3}\n'; cat)");
+  for (const char* part : {"more often than it was asked", "line 3 of its output", "2 lines for this batch"})
+    EXPECT_THAT(twice, HasSubstr(part));
+  const std::string mark = folder_ / "late";
+  const auto t =
+      task("read -r a; echo '{\"reward\":1}'; sleep 0.1; echo '{\"reward\":2}'; touch " + mark + "; cat");
+  EXPECT_EQ(judge(*t, {"a"})[0].reward, 1);
+  for (int i = 0; i < 500 && !std::filesystem::exists(mark); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_THAT([&] { judge(*t, {"b"}); },
+              ::testing::Throws<core::Error>(::testing::Property(
+                  &core::Error::what, ::testing::AllOf(HasSubstr("more often than it was asked"),
+                                                       HasSubstr("before batch 2"), HasSubstr("reward")))));
+  EXPECT_THAT(failure(R"(read -r a; read -r b; echo '{"reward":1}'; cat > /dev/null)", {"a", "b"}, 0.3),
+              HasSubstr("got 1 lines"));
+}
+
 TEST_F(CommandReward, NeedsNoRightAnswerWithMatchNone) {
   const auto t = task(Json::array({"sed", "-u", R"(s/^{/{"reward":1,/)"}), 20, 0, "none");
   const auto v = judge(*t, {"moon, June", ""});
@@ -208,7 +242,9 @@ TEST_F(CommandReward, RefusesAnswersItCannotUse) {
       {R"({"id":0,"reward":null})", {"not a finite number"}},
       {R"({"id":0,"reward":"1"})", {"not a finite number"}},
       {R"({"id":0,"score":1})", {"has no \"reward\""}},
-      {R"({"reward":1})", {"has no id", "0 to 1"}},
+      {R"({"reward":1})", {"some have none", "no \"id\", as on the lines before", "line 2"}},
+      {R"({"id":0,"reward":1}\n{"reward":1})", {"some have none", "an \"id\", as on", "line 2"}},
+      {R"({"id":null,"reward":1})", {"not a whole number", "0 to 1"}},
       {R"({"id":2,"reward":1})", {"was not asked for"}},
       {R"([1])", {"no object"}},
       {R"({"id":0,"reward":1,"terms":[1]})", {"terms"}},

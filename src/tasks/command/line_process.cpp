@@ -194,6 +194,14 @@ LineProcess::End LineProcess::exchange(const std::string& input, size_t num_line
   return End::kDone;
 }
 
+std::optional<std::string> LineProcess::waiting_output() {
+  std::vector<std::string> lines;
+  if (out_.fd >= 0) read_output(lines);
+  if (lines.empty() && !partial_.empty()) lines.push_back(std::exchange(partial_, ""));
+  if (lines.empty()) return std::nullopt;
+  return lines.front();
+}
+
 // A program that takes no more input may still answer, so only its output says that it has ended.
 void LineProcess::write_some(const std::string& input, size_t& written) {
   const ssize_t n = ::write(in_.fd, input.data() + written, input.size() - written);

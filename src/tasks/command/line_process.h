@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include <deque>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,10 @@ class LineProcess {
   // without line breaks; more than `num_lines` where more came. After anything but kDone the process is of no
   // further use.
   End exchange(const std::string& input, size_t num_lines, double seconds, std::vector<std::string>& lines);
+
+  // The first of the lines that came since the last exchange, or what there is of it; waits for nothing. The
+  // lines are gone.
+  std::optional<std::string> waiting_output();
 
   // "exit status 3", "killed by signal 11", "still running" after this long.
   std::string status(double wait_seconds);

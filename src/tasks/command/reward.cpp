@@ -64,8 +64,8 @@ class Replies {
            shortened(text) + " (" + e.happened() + ")");
     }
     if (!json.is_object())
-      fail("the program of reward.command answers something that is no object", line,
-           "{\"id\": 0, \"reward\": 1.0}", shortened(text));
+      fail("the program of reward.command answers something that is no object", line, "{\"reward\": 1.0}",
+           shortened(text));
     std::optional<Reply>& slot = slot_of(json, line, text);
     Reply reply;
     reply.reward = number_in(json, "reward", line, text);
@@ -81,6 +81,7 @@ class Replies {
   }
 
   std::vector<std::optional<Reply>> take() { return std::move(replies_); }
+  bool in_order() const { return has_ids_ == false; }
 
  private:
   [[noreturn]] void fail(const std::string& what, size_t line, const std::string& expected,
@@ -93,14 +94,29 @@ class Replies {
         .remedy("Mend the program; docs/tasks.md says what it is to answer");
   }
 
+  // By id; where the program repeats none, in order.
   std::optional<Reply>& slot_of(const Json& json, size_t line, const std::string& text) {
     const auto id = json.find("id");
+    const bool has_id = id != json.end();
+    if (!has_ids_) has_ids_ = has_id;
+    if (*has_ids_ != has_id)
+      fail("some answers of reward.command have an id and some have none", line,
+           *has_ids_ ? "an \"id\", as on the lines before" : "no \"id\", as on the lines before",
+           shortened(text));
+    if (!has_id && line >= batch_.size)
+      fail("reward.command answers more often than it was asked", line,
+           std::to_string(batch_.size) + " lines for this batch", shortened(text));
+    return has_id ? slot_with(*id, line, text) : replies_[line];
+  }
+
+  std::optional<Reply>& slot_with(const Json& id, size_t line, const std::string& text) {
     const std::string range = "the \"id\" of a line of this batch, " + std::to_string(batch_.first_id) +
                               " to " +
                               std::to_string(batch_.first_id + static_cast<int64_t>(batch_.size) - 1);
-    if (id == json.end() || !id->is_number_integer())
-      fail("an answer of reward.command has no id", line, range, shortened(text));
-    const int64_t at = id->get<int64_t>() - batch_.first_id;
+    if (!id.is_number_integer())
+      fail("an id of reward.command is not a whole number", line, range + ", or no \"id\" on any line",
+           shortened(text));
+    const int64_t at = id.get<int64_t>() - batch_.first_id;
     if (at < 0 || at >= static_cast<int64_t>(batch_.size))
       fail("an answer of reward.command has an id that was not asked for", line, range, shortened(text));
     std::optional<Reply>& slot = replies_[static_cast<size_t>(at)];
@@ -133,6 +149,7 @@ class Replies {
   const Batch& batch_;
   std::string program_;
   std::vector<std::optional<Reply>> replies_;
+  std::optional<bool> has_ids_;  // of this batch's lines; unknown before the first
 };
 
 class CommandTask : public Task {
@@ -167,6 +184,7 @@ class CommandTask : public Task {
     try {
       Replies reader(batch, program_);
       for (size_t i = 0; i < lines.size(); ++i) reader.read(i, lines[i]);
+      in_order_ = reader.in_order();
       replies = reader.take();
     } catch (const core::Error&) {
       end_process();  // what else it has to say belongs to no batch
@@ -196,6 +214,7 @@ class CommandTask : public Task {
   // A program that crashes or hangs is started once more and gets the whole batch again.
   std::vector<std::string> ask(const Batch& batch, const std::string& input) const {
     for (int attempt = 0;; ++attempt) {
+      if (process_ && in_order_) check_silence(batch);
       if (!process_) process_ = std::make_unique<LineProcess>(words_);
       std::vector<std::string> lines;
       const LineProcess::End end = process_->exchange(input, batch.size, config_.timeout_s, lines);
@@ -209,6 +228,19 @@ class CommandTask : public Task {
       if (attempt > 0) throw error;
       core::log_warn(std::string(error.what()) + " The program is started again for this batch");
     }
+  }
+
+  // Without ids a line too many would be taken for the answer to the next request.
+  void check_silence(const Batch& batch) const {
+    const std::optional<std::string> unasked = process_->waiting_output();
+    if (!unasked) return;
+    end_process();
+    throw core::Error(core::ErrorKind::kData, "reward.command answers more often than it was asked")
+        .where(program_)
+        .pointer("before batch " + std::to_string(batch.number))
+        .expected("one line for each request, or an \"id\" on every line")
+        .got(shortened(*unasked))
+        .remedy("Mend the program; docs/tasks.md says what it is to answer");
   }
 
   void end_process() const {
@@ -249,6 +281,7 @@ class CommandTask : public Task {
   mutable std::mutex mutex_;
   mutable std::unique_ptr<LineProcess> process_;
   mutable int64_t num_batches_ = 0, next_id_ = 0;
+  mutable bool in_order_ = false;  // the last batch was answered without ids
 };
 
 }  // namespace

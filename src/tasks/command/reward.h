@@ -3,8 +3,8 @@
 //   auto task = with_command(tasks::make(config.task), config.reward, [](const Problem&) { return true; });
 //
 // For a batch the program gets one JSON object a line, {"id", "prompt", "response", "answer", "problem",
-// "group", "left"}, and answers each with one, {"id", "reward", "terms", "correct"}, in any order
-// (docs/tasks.md).
+// "group", "left"}, and answers each with one, {"id", "reward", "terms", "correct"}: in any order by id, or
+// in the order of the requests without ids (docs/tasks.md).
 #pragma once
 
 #include <functional>
