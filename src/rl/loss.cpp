@@ -26,6 +26,9 @@ at::Tensor token_weights(const std::vector<int64_t>& lengths, const std::vector<
     if (trained[i] && lengths[i] > 0) {
       const auto length = static_cast<double>(lengths[i]);
       switch (aggregation) {
+        case Aggregation::kAuto:
+          PAN_CHECK(false, kInternal, "token weights of an aggregation that nobody has chosen");
+          break;
         case Aggregation::kTokenMean:
           w = 1.0 / counts.tokens;
           break;

@@ -44,14 +44,17 @@ void describe(core::Fields& f, PpoConfig& c) {
             .doc = "Weight of the entropy bonus in the policy loss. Raise it (0.001) when actor/entropy "
                    "collapses early; "
                    "above 0 the backward pass costs more."});
-  f.choice("aggregation", c.aggregation,
-           {{"token-mean", Aggregation::kTokenMean},
-            {"seq-mean-token-sum", Aggregation::kSeqMeanTokenSum},
-            {"seq-mean-token-mean", Aggregation::kSeqMeanTokenMean},
-            {"seq-mean-token-sum-norm", Aggregation::kSeqMeanTokenSumNorm}},
-           "How token losses of an optimizer step become one number; counts are those of the whole step. The "
-           "last one divides "
-           "each sequence's sum by the longest response allowed (Dr. GRPO).");
+  f.choice(
+      "aggregation", c.aggregation,
+      {{"auto", Aggregation::kAuto},
+       {"token-mean", Aggregation::kTokenMean},
+       {"seq-mean-token-sum", Aggregation::kSeqMeanTokenSum},
+       {"seq-mean-token-mean", Aggregation::kSeqMeanTokenMean},
+       {"seq-mean-token-sum-norm", Aggregation::kSeqMeanTokenSumNorm}},
+      "How token losses of an optimizer step become one number; counts are those of the whole step. auto: "
+      "seq-mean-token-mean for policy_loss = gspo, seq-mean-token-sum-norm for advantage.estimator = "
+      "dr_grpo, else token-mean. The last one divides "
+      "each sequence's sum by the longest response allowed (Dr. GRPO).");
   f.optional_number(
       "target_kl", c.target_kl,
       {.min = 0,
@@ -209,6 +212,13 @@ KlEstimator kl_estimator(const RlConfig& config) {
   return kl_place(config) == KlPlace::kLoss ? KlEstimator::kK3 : KlEstimator::kK1;
 }
 
+Aggregation token_aggregation(const RlConfig& config) {
+  if (config.ppo.aggregation != Aggregation::kAuto) return config.ppo.aggregation;
+  if (config.ppo.policy_loss == PolicyLoss::kGspo) return Aggregation::kSeqMeanTokenMean;
+  if (config.advantage.estimator == Estimator::kDrGrpo) return Aggregation::kSeqMeanTokenSumNorm;
+  return Aggregation::kTokenMean;
+}
+
 bool needs_reference(const RlConfig& config) { return kl_place(config) != KlPlace::kNone; }
 
 namespace {
@@ -252,12 +262,12 @@ void check_pairs(const RlConfig& c) {
       .expected("k2, k3 or auto with kl.in = loss")
       .got(e == KlEstimator::kK1 ? "k1" : "abs")
       .remedy("Leave kl.estimator out, or set kl.in to reward");
-  PAN_CHECK(c.ppo.policy_loss != PolicyLoss::kGspo || c.ppo.aggregation == Aggregation::kSeqMeanTokenMean,
+  PAN_CHECK(c.ppo.policy_loss != PolicyLoss::kGspo || token_aggregation(c) == Aggregation::kSeqMeanTokenMean,
             kConfig, "gspo gives every sequence the same weight")
       .pointer("/ppo/aggregation")
-      .expected("seq-mean-token-mean with ppo.policy_loss = gspo")
+      .expected("auto or seq-mean-token-mean with ppo.policy_loss = gspo")
       .got("another aggregation")
-      .remedy("Set ppo.aggregation to seq-mean-token-mean, or another ppo.policy_loss");
+      .remedy("Leave ppo.aggregation out, or set another ppo.policy_loss");
   for (const auto* o : {&c.optimizer, &c.critic_optimizer})
     PAN_CHECK(o->min_lr_ratio == 0 || o->schedule != Schedule::kConstant, kConfig,
               "a constant schedule has no end to go down to")
@@ -297,12 +307,24 @@ std::vector<std::string> idle_settings(const RlConfig& c) {
   return out;
 }
 
+void note_wide_clip(const RlConfig& c, std::vector<std::string>& notes) {
+  constexpr double kWidest = 0.01;
+  if (c.ppo.policy_loss != PolicyLoss::kGspo) return;
+  const std::string why =
+      ": gspo's ratio is a mean over the whole answer and moves by thousandths, so that a bound above 0.01 "
+      "clips nothing; its paper has clip_low 0.0003 and clip_high 0.0004";
+  if (c.ppo.clip_low > kWidest) notes.push_back("/ppo/clip_low" + why);
+  if (c.ppo.clip_high > kWidest) notes.push_back("/ppo/clip_high" + why);
+}
+
 }  // namespace
 
 std::vector<std::string> check(const RlConfig& config, const RlFacts& facts) {
   check_sizes(config, facts);
   check_pairs(config);
-  return idle_settings(config);
+  std::vector<std::string> notes = idle_settings(config);
+  note_wide_clip(config, notes);
+  return notes;
 }
 
 }  // namespace pan::rl

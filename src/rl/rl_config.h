@@ -12,7 +12,7 @@
 namespace pan::rl {
 
 enum class PolicyLoss { kClip, kGspo, kCispo };
-enum class Aggregation { kTokenMean, kSeqMeanTokenSum, kSeqMeanTokenMean, kSeqMeanTokenSumNorm };
+enum class Aggregation { kAuto, kTokenMean, kSeqMeanTokenSum, kSeqMeanTokenMean, kSeqMeanTokenSumNorm };
 
 struct PpoConfig {
   int64_t epochs = 1;
@@ -23,7 +23,7 @@ struct PpoConfig {
   double clip_high = 0.2;
   std::optional<double> dual_clip = 3.0;
   double entropy_coefficient = 0;
-  Aggregation aggregation = Aggregation::kTokenMean;
+  Aggregation aggregation = Aggregation::kAuto;
   std::optional<double> target_kl;
   std::optional<double> importance_cap;
 };
@@ -103,13 +103,14 @@ struct RlFacts {
 
 // Refuses what cannot work together (kConfig with the JSON pointer and, for sizes, the arithmetic) and
 // returns one sentence
-// "<pointer>: ..." per setting that has no effect in this run.
+// "<pointer>: ..." per setting that has no effect in this run or is far from what its method needs.
 std::vector<std::string> check(const RlConfig& config, const RlFacts& facts);
 
 // The `auto` choices resolved: KL in the reward for gae, in the loss for the others, nowhere at coefficient
-// 0; k1 in the reward, k3 in the loss.
+// 0; k1 in the reward, k3 in the loss; what gspo and Dr. GRPO are defined with, token-mean for the others.
 KlPlace kl_place(const RlConfig& config);
 KlEstimator kl_estimator(const RlConfig& config);
+Aggregation token_aggregation(const RlConfig& config);
 bool needs_reference(const RlConfig& config);  // a reference model has to be loaded
 bool needs_critic(const RlConfig& config);     // values are used (gae only)
 

@@ -179,7 +179,7 @@ class UpdateRun {
     StepCounts counts = count_step(lengths, trained);
     counts = {group_.sum(counts.tokens), group_.sum(counts.sequences)};
     tokens = counts.tokens;
-    const at::Tensor all = token_weights(lengths, trained, counts, config_.ppo.aggregation,
+    const at::Tensor all = token_weights(lengths, trained, counts, token_aggregation(config_),
                                          std::max<int64_t>(1, options_.max_response_tokens));
     std::vector<at::Tensor> parts;
     int64_t begin = 0;
@@ -473,8 +473,9 @@ UpdateResult Updater::update(const UpdateInput& input) {
             kInternal, "scores, advantages and sequences do not belong together");
   PAN_CHECK(kl_place(config_) != KlPlace::kLoss || input.scored.reference_logprobs.defined(), kInternal,
             "KL in the loss without reference log-probabilities");
-  PAN_CHECK(config_.ppo.aggregation != Aggregation::kSeqMeanTokenSumNorm || options_.max_response_tokens >= 1,
-            kInternal, "seq-mean-token-sum-norm without the longest response's length");
+  PAN_CHECK(
+      token_aggregation(config_) != Aggregation::kSeqMeanTokenSumNorm || options_.max_response_tokens >= 1,
+      kInternal, "seq-mean-token-sum-norm without the longest response's length");
   return UpdateRun(models_, config_, options_, *group_, *policy_, critic_.get(), input).run();
 }
 

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "reference.h"
+#include "rl/loss.h"
 
 namespace pan::rl {
 namespace {
@@ -86,6 +87,7 @@ TEST(RlConfig, RefusesSizesAndPairsWithTheArithmetic) {
   refuses(c, facts, "/kl/estimator", "k3");
   c = {};
   c.ppo.policy_loss = PolicyLoss::kGspo;
+  c.ppo.aggregation = Aggregation::kTokenMean;
   refuses(c, facts, "/ppo/aggregation", "seq-mean-token-mean");
 }
 
@@ -105,6 +107,35 @@ TEST(RlConfig, NamesSettingsWithoutEffectAndResolvesAuto) {
   EXPECT_TRUE(needs_reference(c));
   c.kl.coefficient = 0;
   EXPECT_FALSE(needs_reference(c));
+}
+
+TEST(RlConfig, AutoAggregationIsThatOfTheMethod) {
+  RlConfig c;
+  for (const Estimator e : {Estimator::kGae, Estimator::kGrpo, Estimator::kRloo,
+                            Estimator::kReinforcePlusPlus, Estimator::kReinforcePlusPlusBaseline}) {
+    c.advantage.estimator = e;
+    EXPECT_EQ(token_aggregation(c), Aggregation::kTokenMean);
+  }
+  c.advantage.estimator = Estimator::kDrGrpo;
+  EXPECT_EQ(token_aggregation(c), Aggregation::kSeqMeanTokenSumNorm);
+  c.ppo.policy_loss = PolicyLoss::kGspo;
+  EXPECT_EQ(token_aggregation(c), Aggregation::kSeqMeanTokenMean);
+  c.ppo.aggregation = Aggregation::kSeqMeanTokenSum;
+  EXPECT_EQ(token_aggregation(c), Aggregation::kSeqMeanTokenSum);
+  EXPECT_THROW(token_weights({1}, {1}, {.tokens = 1, .sequences = 1}, Aggregation::kAuto, 1), core::Error);
+}
+
+TEST(RlConfig, WarnsOfAClipThatIsTooWideForGspo) {
+  const RlFacts facts{.sequences_per_iteration = 128, .samples_per_prompt = 4, .max_response_tokens = 256};
+  RlConfig c;
+  c.ppo.policy_loss = PolicyLoss::kGspo;
+  const std::vector<std::string> notes = check(c, facts);
+  ASSERT_EQ(notes.size(), 2u);
+  EXPECT_NE(notes[0].find("/ppo/clip_low: gspo"), std::string::npos);
+  EXPECT_NE(notes[1].find("/ppo/clip_high: gspo"), std::string::npos);
+  c.ppo.clip_low = 3e-4;
+  c.ppo.clip_high = 4e-4;
+  EXPECT_TRUE(check(c, facts).empty());
 }
 
 TEST(RlConfig, ReadsItsGroupsStrictly) {
