@@ -1,3 +1,4 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -62,6 +63,38 @@ TEST_F(JsonlTask, MatchesWhatAPatternFindsLast) {
   EXPECT_FALSE(t->judge(p, "blue").answered);
   EXPECT_EQ(q.reference, "red");
   EXPECT_TRUE(t->judge(q, "answer is red\xff\xff").correct);
+}
+
+TEST_F(JsonlTask, PatternsSeeCharactersNotBytes) {
+  const std::string row = "{\"prompt\":\"p\",\"answer\":\"\u00e9t\u00e9\"}\n";
+  const auto word = task(row, {{"match", "regex"}, {"pattern", "r\u00e9ponse : (\\w+)"}});
+  const Problem p = word->problem(Split::kTrain, 0);
+  EXPECT_EQ(p.reference, "\u00e9t\u00e9");
+  EXPECT_EQ(word->judge(p, "La r\u00e9ponse : \u00e9t\u00e9.").extracted, "\u00e9t\u00e9");
+  EXPECT_TRUE(word->judge(p, "\xc3 r\u00e9ponse : \u00e9t\u00e9\xc3").correct);  // cut in mid-character
+  const auto last = task(row, {{"match", "regex"}, {"pattern", "(?i)\u00c9.(.)"}});
+  EXPECT_EQ(last->judge(p, "\u00e9t\u00e9").extracted, "\u00e9");  // one character, two bytes, either case
+  const auto any = task(row, {{"match", "regex"}, {"pattern", "x*"}});  // empty matches all the way
+  EXPECT_EQ(any->judge(p, "\u00e9\u00e9xx").extracted, "");
+  EXPECT_EQ(any->judge(p, "\x80\x80\xff").extracted, "");
+  EXPECT_THROW(task(row, {{"match", "regex"}, {"pattern", "\xff"}}), core::Error);
+}
+
+TEST_F(JsonlTask, TwoRowsWithOneIdAreRefusedWithBothLines) {
+  const auto t = task(
+      "{\"prompt\":\"p\",\"answer\":\"a\",\"id\":\"x\"}\n\n{\"prompt\":\"q\",\"answer\":\"b\",\"id\":7}\n"
+      "{\"prompt\":\"r\",\"answer\":\"c\",\"id\":\"x\"}\n",
+      {});
+  try {
+    t->size(Split::kTrain);
+    FAIL() << "accepted";
+  } catch (const core::Error& e) {
+    EXPECT_EQ(e.kind(), core::ErrorKind::kData);
+    for (const char* part : {"two rows have the same id", "t.jsonl", "lines 1 and 4", "\"x\""})
+      EXPECT_THAT(e.what(), ::testing::HasSubstr(part));
+  }
+  const auto bare = task("{\"prompt\":\"p\",\"answer\":\"a\"}\n{\"prompt\":\"p\",\"answer\":\"a\"}\n", {});
+  EXPECT_EQ(bare->size(Split::kTrain), 2);  // rows without ids are named after their lines
 }
 
 TEST_F(JsonlTask, AHostilePatternGivesUp) {

@@ -13,6 +13,8 @@ namespace {
 constexpr uint32_t kMatchLimit = 200000;  // steps of backtracking per match
 constexpr uint32_t kHeapLimitKib = 16 * 1024;
 constexpr int kMostMatches = 10000;
+// Characters instead of bytes, Unicode's letters and digits in \w and \d; invalid bytes match nothing.
+constexpr uint32_t kOptions = PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF;
 
 struct FreeCode {
   void operator()(pcre2_code* p) const { pcre2_code_free(p); }
@@ -24,6 +26,8 @@ struct FreeContext {
   void operator()(pcre2_match_context* p) const { pcre2_match_context_free(p); }
 };
 
+bool is_continuation(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
+
 }  // namespace
 
 struct Pattern::Compiled {
@@ -34,8 +38,8 @@ struct Pattern::Compiled {
 Pattern::Pattern(const std::string& pattern) : compiled_(std::make_unique<Compiled>()) {
   int error = 0;
   PCRE2_SIZE offset = 0;
-  compiled_->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), 0, &error,
-                                      &offset, nullptr));
+  compiled_->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), kOptions,
+                                      &error, &offset, nullptr));
   if (compiled_->code == nullptr) {
     PCRE2_UCHAR message[160] = {};
     pcre2_get_error_message(error, message, sizeof(message));
@@ -67,6 +71,7 @@ std::optional<std::string> Pattern::find_last(std::string_view text) const {
     if (begin > end || end > text.size()) return std::nullopt;  // \K can turn a match round
     last = std::string(text.substr(begin, end - begin));
     at = std::max(at, span[1] > span[0] ? span[1] - 1 : span[1]) + 1;  // always moves on
+    while (at < text.size() && is_continuation(text[at])) ++at;        // by whole characters
   }
   return last;
 }

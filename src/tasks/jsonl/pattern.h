@@ -13,8 +13,8 @@ namespace pan::tasks::jsonl {
 
 class Pattern {
  public:
-  // PCRE2, bytes (no Unicode mode: an answer need not be valid UTF-8). Error: kConfig with the place in the
-  // pattern.
+  // PCRE2 over characters of UTF-8, \w and \d being Unicode's. Text need not be valid UTF-8: invalid bytes
+  // match nothing. Error: kConfig with the place in the pattern.
   explicit Pattern(const std::string& pattern);
   ~Pattern();
   Pattern(Pattern&&) noexcept;

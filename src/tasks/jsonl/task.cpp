@@ -1,6 +1,7 @@
 #include "tasks/jsonl/task.h"
 
 #include <array>
+#include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -151,9 +152,18 @@ class Jsonl : public Task {
           .pointer(train ? "/task/train_path" : "/task/eval_path")
           .expected("path of a JSONL file");
       std::vector<Problem> read;
-      read_jsonl(
-          path, std::string("Check task.") + (train ? "train_path." : "eval_path."),
-          [&](const core::Json& json, int64_t line) { read.push_back(read_row(json, split, path, line)); });
+      std::map<std::string, int64_t> lines;  // of each id
+      read_jsonl(path, std::string("Check task.") + (train ? "train_path." : "eval_path."),
+                 [&](const core::Json& json, int64_t line) {
+                   read.push_back(read_row(json, split, path, line));
+                   const auto [first, fresh] = lines.emplace(read.back().id, line);
+                   PAN_CHECK(fresh, kData, "two rows have the same id")
+                       .where(path)
+                       .pointer("lines " + std::to_string(first->second) + " and " + std::to_string(line))
+                       .expected("an id of its own for each row, or no \"id\"")
+                       .got("\"" + first->first.substr(0, 60) + "\" on both")
+                       .remedy("Change one of the two, or remove the row that is there twice");
+                 });
       part.problems = std::move(read);
     });
     return part.problems;
