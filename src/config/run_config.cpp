@@ -74,6 +74,10 @@ std::vector<std::string> check(const RunConfig& c) {
     notes.push_back("/reward/task_weight: has no effect without reward.command");
   if (!c.rhythm.enabled && c.rhythm.lambda > 0 && c.rhythm.lambda != rhythm::RhythmConfig{}.lambda)
     notes.push_back("/rhythm/lambda: has no effect with rhythm.enabled = false");
+  if (!c.rhythm.enabled && c.rhythm.credit != rhythm::Credit::kNone)
+    notes.push_back(
+        "/rhythm/credit: has no effect with rhythm.enabled = false; rhythm.lambda = 0 keeps credit without "
+        "the reward");
   if (c.rhythm.control != rhythm::Control::kNone && (!c.rhythm.enabled || c.rhythm.lambda == 0))
     notes.push_back("/rhythm/control: has no effect where rhythm.enabled is false or rhythm.lambda is 0");
   return notes;
