@@ -4,12 +4,16 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/record_function.h>
+#include <c10/core/Allocator.h>
 #include <c10/core/GradMode.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
 #include <gtest/gtest.h>
 
 #include <map>
 
 #include "core/error.h"
+#include "model/recompute.h"
 #include "model/safetensors.h"
 #include "support/support.h"
 
@@ -376,6 +380,91 @@ TEST(GradientCheckpointing, LeavesFrozenParametersAndTapsAlone) {
   ASSERT_EQ(a.size(), 5u);
   ASSERT_EQ(b.size(), 5u);
   for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i], b[i]));
+}
+
+// Bytes of tensors that are allocated and not freed yet.
+struct LiveBytes : c10::MemoryReportingInfoBase {
+  int64_t bytes = 0;
+  void reportMemoryUsage(void*, int64_t size, size_t, size_t, c10::Device) override { bytes += size; }
+  bool memoryProfilingEnabled() const override { return true; }
+};
+
+constexpr int64_t kTokens = 128, kWidth = 32;
+
+std::unique_ptr<Decoder> small_decoder(int64_t num_layers, bool gradient_checkpointing) {
+  Arch a;
+  a.vocab_size = 40;
+  a.hidden_size = kWidth;
+  a.intermediate_size = 64;
+  a.num_layers = num_layers;
+  a.num_heads = 4;
+  a.num_kv_heads = 2;
+  a.head_dim = 8;
+  a.max_positions = kTokens;
+  auto decoder = make_decoder(a, {.gradient_checkpointing = gradient_checkpointing}, 1);
+  for (const auto& [name, tensor] : decoder->parameters()) tensor.set_requires_grad(true);
+  return decoder;
+}
+
+at::Tensor hidden_of_one_text(const Decoder& decoder) {
+  return decoder.hidden(pack({std::vector<int64_t>(kTokens, 7)}, at::kCPU));
+}
+
+// What a forward pass leaves behind for the backward pass.
+int64_t bytes_kept(int64_t num_layers, bool gradient_checkpointing) {
+  const auto decoder = small_decoder(num_layers, gradient_checkpointing);
+  const auto live = std::make_shared<LiveBytes>();
+  const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, live);
+  const at::Tensor hidden = hidden_of_one_text(*decoder);
+  return live->bytes;
+}
+
+TEST(GradientCheckpointing, KeepsTheInputOfEachBlockAlone) {
+  const int64_t input = kTokens * kWidth * 4;
+  EXPECT_EQ(bytes_kept(5, true) - bytes_kept(2, true), 3 * input);
+  EXPECT_GT(bytes_kept(5, false) - bytes_kept(2, false), 3 * 8 * input);
+}
+
+// Linear layers that the backward pass computes; gradients of linear layers are plain matrix products.
+int64_t linears_in_backward(int64_t num_layers, bool gradient_checkpointing) {
+  static int64_t count;
+  count = 0;
+  const auto decoder = small_decoder(num_layers, gradient_checkpointing);
+  const at::Tensor loss = hidden_of_one_text(*decoder).square().sum();
+  const auto handle = at::addThreadLocalCallback(
+      at::RecordFunctionCallback([](const at::RecordFunction& f) -> std::unique_ptr<at::ObserverContext> {
+        count += std::string(f.name()) == "aten::linear";
+        return nullptr;
+      }).scopes({at::RecordScope::FUNCTION}));
+  loss.backward();
+  at::removeCallback(handle);
+  return count;
+}
+
+TEST(GradientCheckpointing, ComputesEachBlockAgain) {
+  EXPECT_EQ(linears_in_backward(3, true), 3 * 4);  // q k v, output, gate and up, down
+  EXPECT_EQ(linears_in_backward(3, false), 0);
+}
+
+TEST(GradientCheckpointing, APartRunsOnceForwardAndOnceBackward) {
+  int calls = 0, recording = 0;
+  const at::Tensor w = at::full({3}, 2.0).requires_grad_(true), x = at::ones({3}).requires_grad_(true);
+  const auto part = [&](const at::Tensor& input) {
+    ++calls;
+    recording += c10::GradMode::is_enabled();
+    return input * w;
+  };
+  const at::Tensor y = recomputed(part, x, {w});
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(recording, 0);
+  y.sum().backward();
+  EXPECT_EQ(calls, 2);
+  EXPECT_EQ(recording, 1);
+  EXPECT_TRUE(at::equal(x.grad(), at::full({3}, 2.0)));
+  EXPECT_TRUE(at::equal(w.grad(), at::ones({3})));
+  const c10::NoGradGuard no_grad;
+  recomputed(part, x, {w});
+  EXPECT_EQ(calls, 3);
 }
 
 }  // namespace
