@@ -69,6 +69,10 @@ at::Tensor count(const at::Tensor& condition, const at::Tensor& used) {
 
 }  // namespace
 
+at::Tensor importance_weights(const at::Tensor& trainer, const at::Tensor& sampler, double cap) {
+  return (trainer - sampler).clamp(-kMaxLogRatio, kMaxLogRatio).exp().clamp_max(cap);
+}
+
 PolicyLossResult policy_loss(const PolicyLossInput& input, const PpoConfig& config) {
   const at::Tensor& advantages = input.advantages;
   const at::Tensor raw = input.logprobs - input.old_logprobs;

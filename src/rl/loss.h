@@ -50,6 +50,10 @@ struct PolicyLossInput {
   at::Tensor importance;                // [n] truncated sampler-to-trainer weights, undefined = 1
 };
 
+// Truncated importance weights of a sampler whose probabilities are not the trainer's: min(p_trainer /
+// p_sampler, cap) of each token, from log-probabilities [n] of both; the log-ratio is clamped as above.
+at::Tensor importance_weights(const at::Tensor& trainer, const at::Tensor& sampler, double cap);
+
 // Sums over the tokens with weight > 0, detached; the caller adds them up and divides by the count. float32
 // scalars on the device.
 struct PolicyLossResult {

@@ -207,8 +207,8 @@ class UpdateRun {
           .where("sequence " + std::to_string(s.id));
       sampler.insert(sampler.end(), s.sampler_logprobs.begin(), s.sampler_logprobs.end());
     }
-    const at::Tensor x = in_.scored.logprobs - at::tensor(sampler, at::kFloat);
-    return x.clamp(-kMaxLogRatio, kMaxLogRatio).exp().clamp_max(*config_.ppo.importance_cap);
+    return importance_weights(in_.scored.logprobs, at::tensor(sampler, at::kFloat),
+                              *config_.ppo.importance_cap);
   }
 
   ValueLossResult value_term(const at::Tensor& values, const MicroBatch& micro, const at::Tensor& w,

@@ -59,6 +59,15 @@ TEST(PolicyLoss, MatchesTheReferenceInFloat64AndFloat32) {
     }
 }
 
+TEST(ImportanceWeights, MatchTheReference) {
+  const core::Json& r = reference()["importance"];
+  for (const core::Json& c : r["cases"])
+    for (at::ScalarType type : {at::kDouble, at::kFloat})
+      expect_close(importance_weights(float64(r["trainer"]).to(type), float64(r["sampler"]).to(type),
+                                      c["cap"].get<double>()),
+                   float64(c["weights"]), type == at::kDouble ? 1e-12 : 1e-6, "cap " + c["cap"].dump());
+}
+
 TEST(ValueLoss, MatchesTheReference) {
   const core::Json& l = reference()["loss"];
   for (const core::Json& c : l["value"]) {

@@ -404,20 +404,56 @@ TEST(Update, WritesOnlyMetricsOfTheCatalog) {
     }
 }
 
+// Sampler log-probabilities such that the trainer's probability is e times the sampler's in even sequences
+// and the same in odd ones.
+std::vector<TrainSequence> with_sampler(std::vector<TrainSequence> s, const ScoredBatch& scored) {
+  const float* p = scored.logprobs.const_data_ptr<float>();
+  for (size_t i = 0; i < s.size(); ++i)
+    for (int64_t t = scored.offsets[i]; t < scored.offsets[i + 1]; ++t)
+      s[i].sampler_logprobs.push_back(p[t] - (i % 2 == 0 ? 1.0f : 0.0f));
+  return s;
+}
+
 TEST(Update, ImportanceWeightsAreCapped) {
-  auto s = random_sequences(12, 9);
+  const auto s = random_sequences(12, 9);
   Tiny tiny(9);
   tiny.config.ppo.importance_cap = 2.0;
   const Iteration it = prepare(tiny, s, some_rewards(12), 9, 0);
   Updater updater(tiny.models(), tiny.config, tiny.options);
   EXPECT_THROW(run(updater, s, it), core::Error);  // the sampler's log-probabilities are not there
-  const float* p = it.scored.logprobs.const_data_ptr<float>();
-  for (size_t i = 0; i < s.size(); ++i)
-    for (int64_t t = it.scored.offsets[i]; t < it.scored.offsets[i + 1]; ++t)
-      s[i].sampler_logprobs.push_back(p[t] - (i % 2 == 0 ? 1.0f : 0.0f));
-  const Metrics m = run(updater, s, it).metrics;
-  EXPECT_GT(m.at("actor/importance_capped_share"), 0.2);
-  EXPECT_LT(m.at("actor/importance_mean"), 2.0);
+  const Metrics m = run(updater, with_sampler(s, it.scored), it).metrics;
+  double even = 0, all = static_cast<double>(it.scored.num_tokens());
+  for (size_t i = 0; i < s.size(); i += 2) even += static_cast<double>(s[i].response_length());
+  EXPECT_NEAR(m.at("actor/importance_capped_share"), even / all, 1e-6);
+  EXPECT_NEAR(m.at("actor/importance_mean"), (2 * even + (all - even)) / all, 1e-6);
+}
+
+// The gradient is linear in the tokens' losses: twice those of the even sequences and once those of the odd
+// ones.
+TEST(Update, ImportanceWeightsReachTheirTokens) {
+  const auto s = random_sequences(12, 9);
+  Tiny tiny(5);
+  tiny.config.advantage.estimator = Estimator::kGrpo;
+  tiny.config.kl.coefficient = 0;
+  const Iteration it = prepare(tiny, s, some_rewards(12), 9, 0);
+  Iteration even = it;
+  even.advantages.advantages = it.advantages.advantages.clone();
+  for (size_t i = 1; i < s.size(); i += 2)
+    even.advantages.advantages.slice(0, it.scored.offsets[i], it.scored.offsets[i + 1]).zero_();
+  std::vector<int64_t> order(12);
+  std::iota(order.rbegin(), order.rend(), int64_t{0});
+  const Minibatch minibatch = cut_micro_batches(s, order, 23);
+  for (const PolicyLoss loss : {PolicyLoss::kClip, PolicyLoss::kGspo, PolicyLoss::kCispo}) {
+    tiny.config.ppo.policy_loss = loss;
+    tiny.config.ppo.importance_cap.reset();
+    const at::Tensor expected =
+        gradients_with(tiny, s, it, minibatch) + gradients_with(tiny, s, even, minibatch);
+    tiny.config.ppo.importance_cap = 2.0;
+    const at::Tensor got = gradients_with(tiny, with_sampler(s, it.scored), it, minibatch);
+    const double largest = expected.abs().max().item<double>();
+    EXPECT_GT(largest, 1e-4);
+    EXPECT_LE((got - expected).abs().max().item<double>(), 1e-5 * largest) << static_cast<int>(loss);
+  }
 }
 
 }  // namespace
