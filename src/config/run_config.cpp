@@ -68,6 +68,8 @@ std::vector<std::string> check(const RunConfig& c) {
         "/rollout: top_k and top_p cut the distribution while training uses the full one; the gradient is "
         "biased. The cut mass "
         "is logged as rollout/cut_mass_mean");
+  if (!c.model.lora.enabled() && (!c.model.lora.path.empty() || !c.model.lora.targets.empty()))
+    notes.push_back("/model/lora: has no effect with model.lora.rank = 0");
   if (c.eval.every == 0 && c.train.early_stop_evals > 0)
     notes.push_back("/train/early_stop_evals: has no effect with eval.every = 0");
   if (!has_command && c.reward.task_weight != 0)

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include "core/error.h"
 #include "core/file.h"
 #include "core/rng.h"
 #include "model/small_linear.h"
@@ -29,7 +30,7 @@ std::unique_ptr<Decoder> make_decoder(const Arch& arch, const DecoderOptions& op
   c10::NoGradGuard no_grad;
   auto decoder = std::make_unique<Transformer>(arch, options, "");
   uint64_t index = 0;
-  for (auto& [name, tensor] : decoder->export_tensors()) {
+  for (auto& [name, tensor] : hugging_face_tensors(arch, decoder->weights())) {
     const bool is_norm = ends_with(name, "norm.weight");
     if (ends_with(name, ".bias")) {
       tensor.zero_();
@@ -49,6 +50,9 @@ std::unique_ptr<Decoder> make_decoder(const Arch& arch, const DecoderOptions& op
 
 std::unique_ptr<Decoder> clone_decoder(const Decoder& decoder) {
   c10::NoGradGuard no_grad;
+  const auto* transformer = dynamic_cast<const Transformer*>(&decoder);
+  PAN_CHECK(transformer != nullptr && !transformer->lora().enabled(), kInternal,
+            "a decoder with adapters is not copied");
   auto copy = std::make_unique<Transformer>(decoder.arch(), decoder.options(), decoder.source_config());
   const NamedTensors from = decoder.parameters();
   NamedTensors to = copy->parameters();

@@ -12,6 +12,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -46,11 +47,14 @@ class Decoder {
   // [V, C]; the embedding itself where embeddings are tied.
   virtual at::Tensor output_weight() const = 0;
 
-  // Trainable tensors by stable internal names (fused where the forward fuses them), each once.
+  // Trainable tensors by stable internal names (fused where the forward fuses them), each once; with adapters
+  // (lora.h) those alone.
   virtual NamedTensors parameters() const = 0;
-  // The same values under Hugging Face names ("model.layers.0.self_attn.q_proj.weight", ...), views where
-  // possible.
-  virtual NamedTensors export_tensors() const = 0;
+  // All weights under Hugging Face names ("model.layers.0.self_attn.q_proj.weight", ...), views where
+  // possible. Values of trainable tensors come from `masters` where given by internal name. Adapters are
+  // merged in float32, and then rounded to `merged_type` where one is given.
+  virtual NamedTensors export_tensors(const NamedTensors& masters = {},
+                                      std::optional<at::ScalarType> merged_type = std::nullopt) const = 0;
 
   // Writes the sequences of `batch` into the cache's `slots` (one per sequence, from position 0) and returns
   // the hidden state of each sequence's last token [B, C]. Not differentiable.
@@ -73,11 +77,12 @@ std::unique_ptr<Decoder> make_decoder(const Arch& arch, const DecoderOptions& op
 // logprob_entropy).
 at::Tensor output_logits(const Decoder& decoder, const at::Tensor& hidden);
 
-// An independent copy (reference model, critic trunk).
+// An independent copy of a decoder without adapters.
 std::unique_ptr<Decoder> clone_decoder(const Decoder& decoder);
 
 // Writes config.json and model.safetensors in `dtype` into an existing folder, as transformers reads them.
-// Values come from `tensors` where given by internal parameter name (float32 masters), else from the decoder.
+// Values come from `masters` where given by internal parameter name, else from the decoder; adapters are
+// merged.
 void save_decoder(const std::string& folder, const Decoder& decoder, at::ScalarType dtype,
                   const NamedTensors& masters = {});
 

@@ -100,13 +100,6 @@ Json config_of(const Decoder& decoder, const std::string& class_suffix, at::Scal
   return json;
 }
 
-// The decoder's tensors under Hugging Face names; values of `masters` (internal names) where given.
-NamedTensors exported(const Decoder& decoder, const NamedTensors& masters) {
-  if (masters.empty()) return decoder.export_tensors();
-  Weights weights = weights_of(decoder.arch(), decoder.parameters(), masters);
-  return hugging_face_tensors(decoder.arch(), weights);
-}
-
 void check_dtype(at::ScalarType dtype) {
   PAN_CHECK(dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kHalf, kInternal,
             "models are written in float32, bfloat16 or float16")
@@ -131,7 +124,7 @@ void save_decoder(const std::string& folder, const Decoder& decoder, at::ScalarT
   c10::NoGradGuard no_grad;
   Json config = config_of(decoder, "ForCausalLM", dtype);
   config["tie_word_embeddings"] = decoder.arch().tied_embeddings;
-  write_folder(folder, config, exported(decoder, masters), dtype);
+  write_folder(folder, config, decoder.export_tensors(masters, dtype), dtype);
 }
 
 void save_critic(const std::string& folder, const Decoder& trunk, const ValueHead& head, at::ScalarType dtype,
@@ -153,7 +146,7 @@ void save_critic(const std::string& folder, const Decoder& trunk, const ValueHea
     if (!is_head) trunk_masters.emplace_back(name, tensor);
   }
   NamedTensors tensors;
-  for (auto& entry : exported(trunk, trunk_masters))
+  for (auto& entry : trunk.export_tensors(trunk_masters, dtype))
     if (entry.first != "lm_head.weight") tensors.push_back(std::move(entry));
   tensors.insert(tensors.end(), head_tensors.begin(), head_tensors.end());
   write_folder(folder, config, tensors, dtype);

@@ -34,14 +34,16 @@ at::Tensor library_linear(const at::Tensor& x, const at::Tensor& weight, const a
   return at::linear(x, weight, bias);
 }
 
-// What of a block may take gradients.
-std::vector<at::Tensor> tensors_of(const LayerWeights& w) {
-  std::vector<at::Tensor> out;
-  for (const at::Tensor& t : {w.input_norm, w.qkv, w.qkv_bias, w.q_norm, w.k_norm, w.output, w.output_bias,
-                              w.post_norm, w.gate_up, w.gate_up_bias, w.down, w.down_bias})
-    if (t.defined()) out.push_back(t);
-  return out;
+// The four projections of a block, with the weights they belong to.
+template <class Visit>
+void visit_adapters(LayerAdapters& adapters, LayerWeights& weights, const Visit& visit) {
+  visit(adapters.qkv, weights.qkv);
+  visit(adapters.output, weights.output);
+  visit(adapters.gate_up, weights.gate_up);
+  visit(adapters.down, weights.down);
 }
+
+std::string layer_prefix(size_t layer) { return "layers." + std::to_string(layer) + "."; }
 
 }  // namespace
 
@@ -58,9 +60,48 @@ Transformer::Transformer(Arch arch, DecoderOptions options, std::string source_c
   frequencies_ = rope_frequencies(arch_, options_.device);
 }
 
-NamedTensors Transformer::export_tensors() const {
+Transformer::Transformer(const Transformer& base, LoraConfig lora, std::vector<LayerAdapters> adapters)
+    : Transformer(base) {
+  lora_ = std::move(lora);
+  adapters_ = std::move(adapters);
+  parameters_.clear();
+  for (size_t i = 0; i < adapters_.size(); ++i)
+    visit_adapters(adapters_[i], weights_.layers[i], [&](const Adapter& adapter, const at::Tensor&) {
+      for (const AdapterPart& part : adapter.parts) {
+        if (!part.a.defined()) continue;
+        parameters_.emplace_back(layer_prefix(i) + part.module + ".lora_a", part.a);
+        parameters_.emplace_back(layer_prefix(i) + part.module + ".lora_b", part.b);
+      }
+    });
+}
+
+NamedTensors Transformer::export_tensors(const NamedTensors& masters,
+                                         std::optional<at::ScalarType> merged_type) const {
   c10::NoGradGuard no_grad;
-  return hugging_face_tensors(arch_, weights_);
+  if (lora_.enabled()) return merged_tensors(masters, merged_type);
+  return hugging_face_tensors(arch_, masters.empty() ? weights_ : weights_of(arch_, parameters_, masters));
+}
+
+NamedTensors Transformer::merged_tensors(const NamedTensors& masters,
+                                         std::optional<at::ScalarType> type) const {
+  Weights merged = weights_;
+  std::vector<LayerAdapters> adapters = adapters_;
+  for (size_t i = 0; i < adapters.size(); ++i)
+    visit_adapters(adapters[i], merged.layers[i], [&](const Adapter& adapter, at::Tensor& weight) {
+      if (adapter.parts.empty()) return;
+      weight = adapter.merged(weight, masters, layer_prefix(i));
+      if (type) weight = weight.to(*type);
+    });
+  return hugging_face_tensors(arch_, merged);
+}
+
+// What of a block may take gradients.
+std::vector<at::Tensor> Transformer::tensors_of_block(int64_t layer) const {
+  const std::string prefix = layer_prefix(static_cast<size_t>(layer));
+  std::vector<at::Tensor> out;
+  for (const auto& [name, tensor] : parameters_)
+    if (name.rfind(prefix, 0) == 0) out.push_back(tensor);
+  return out;
 }
 
 // One block; `attend(layer, q, k, v)` with q [N, H, D], k and v [N, Hkv, D] returns [N, H D];
@@ -71,7 +112,14 @@ at::Tensor Transformer::block(int64_t layer, const at::Tensor& input, const Rope
   const int64_t d = arch_.head_dim, q_rows = arch_.num_heads * d, kv_rows = arch_.num_kv_heads * d;
   const double eps = arch_.rms_norm_eps;
   const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
-  const at::Tensor qkv = linear(rms_norm(input, w.input_norm, eps), w.qkv, w.qkv_bias);
+  const auto project = [&](const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                           Adapter LayerAdapters::*which) {
+    const at::Tensor y = linear(x, weight, bias);
+    if (adapters_.empty()) return y;
+    const Adapter& adapter = adapters_[static_cast<size_t>(layer)].*which;
+    return adapter.parts.empty() ? y : adapter.add_to(y, x, linear);
+  };
+  const at::Tensor qkv = project(rms_norm(input, w.input_norm, eps), w.qkv, w.qkv_bias, &LayerAdapters::qkv);
   const auto parts = qkv.split_with_sizes({q_rows, kv_rows, kv_rows}, 1);
   at::Tensor q = parts[0].unflatten(1, {arch_.num_heads, d}),
              k = parts[1].unflatten(1, {arch_.num_kv_heads, d});
@@ -81,9 +129,10 @@ at::Tensor Transformer::block(int64_t layer, const at::Tensor& input, const Rope
     k = rms_norm(k, w.k_norm, eps);
   }
   const at::Tensor context = attend(layer, rope_rotate(q, table), rope_rotate(k, table), v);
-  const at::Tensor x = input + linear(context, w.output, w.output_bias);
-  const at::Tensor gated = silu_mul(linear(rms_norm(x, w.post_norm, eps), w.gate_up, w.gate_up_bias));
-  return x + linear(gated, w.down, w.down_bias);
+  const at::Tensor x = input + project(context, w.output, w.output_bias, &LayerAdapters::output);
+  const at::Tensor gated =
+      silu_mul(project(rms_norm(x, w.post_norm, eps), w.gate_up, w.gate_up_bias, &LayerAdapters::gate_up));
+  return x + project(gated, w.down, w.down_bias, &LayerAdapters::down);
 }
 
 template <class Attend, class Linear>
@@ -105,7 +154,7 @@ at::Tensor Transformer::recomputed_hidden(const Batch& batch, const RopeTable& t
       };
       return block(i, input, table, attend, library_linear);
     };
-    x = recomputed(part, x, tensors_of(weights_.layers[static_cast<size_t>(i)]));
+    x = recomputed(part, x, tensors_of_block(i));
   }
   return rms_norm(x, weights_.norm, arch_.rms_norm_eps);
 }

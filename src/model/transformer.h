@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "model/decoder.h"
+#include "model/lora.h"
 #include "model/rope.h"
 #include "model/weights.h"
 
@@ -18,6 +19,9 @@ class Transformer final : public Decoder {
   // float64.
   Transformer(Arch arch, DecoderOptions options, std::string source_config);
 
+  // On the weights of `base`, with adapters; one LayerAdapters a layer.
+  Transformer(const Transformer& base, LoraConfig lora, std::vector<LayerAdapters> adapters);
+
   const Arch& arch() const override { return arch_; }
   const DecoderOptions& options() const override { return options_; }
   const std::string& source_config() const override { return source_config_; }
@@ -27,7 +31,9 @@ class Transformer final : public Decoder {
     return weights_.head.defined() ? weights_.head : weights_.embedding;
   }
   NamedTensors parameters() const override { return parameters_; }
-  NamedTensors export_tensors() const override;
+  const LoraConfig& lora() const { return lora_; }  // rank 0: no adapters
+  NamedTensors export_tensors(const NamedTensors& masters,
+                              std::optional<at::ScalarType> merged_type) const override;
 
   at::Tensor hidden(const Batch& batch, const AttentionTap* tap) const override;
   at::Tensor prefill(const Batch& batch, KvCache& cache, const std::vector<int64_t>& slots) const override;
@@ -41,12 +47,16 @@ class Transformer final : public Decoder {
   template <class Attend, class Linear>
   at::Tensor forward(const at::Tensor& tokens, const RopeTable& table, const Attend& attend,
                      const Linear& linear) const;
+  NamedTensors merged_tensors(const NamedTensors& masters, std::optional<at::ScalarType> type) const;
+  std::vector<at::Tensor> tensors_of_block(int64_t layer) const;
   at::Tensor recomputed_hidden(const Batch& batch, const RopeTable& table) const;
 
   Arch arch_;
   DecoderOptions options_;
   std::string source_config_;
   Weights weights_;
+  LoraConfig lora_;
+  std::vector<LayerAdapters> adapters_;  // empty without
   NamedTensors parameters_;
   at::Tensor frequencies_;
   double scale_;

@@ -209,6 +209,12 @@ NamedTensors internal_parameters(const Weights& weights) {
   return out;
 }
 
+at::Tensor value_of(const NamedTensors& values, const std::string& name, const at::Tensor& fallback) {
+  const auto found =
+      std::find_if(values.begin(), values.end(), [&](const auto& entry) { return entry.first == name; });
+  return found == values.end() ? fallback : found->second;
+}
+
 Weights weights_of(const Arch& arch, const NamedTensors& parameters, const NamedTensors& replacements) {
   std::map<std::string, at::Tensor> by_name(parameters.begin(), parameters.end());
   for (const auto& [name, tensor] : replacements) {

@@ -35,6 +35,9 @@ Weights allocate_weights(const Arch& arch, const DecoderOptions& options);
 // Each parameter once, by internal name, in the order of the forward.
 NamedTensors internal_parameters(const Weights& weights);
 
+// The tensor of that name in `values`, or `fallback` where there is none.
+at::Tensor value_of(const NamedTensors& values, const std::string& name, const at::Tensor& fallback);
+
 // The inverse of internal_parameters: `parameters` by name, those of `replacements` taken instead where
 // given. Errors: kInternal for a replacement of an unknown name or another shape.
 Weights weights_of(const Arch& arch, const NamedTensors& parameters, const NamedTensors& replacements);

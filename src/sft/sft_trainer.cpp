@@ -22,6 +22,7 @@
 #include "metrics/console.h"
 #include "metrics/jsonl.h"
 #include "model/decoder.h"
+#include "model/lora.h"
 #include "model/safetensors.h"
 #include "rl/optimizer.h"
 #include "rl/plan.h"
@@ -36,6 +37,7 @@ namespace pan::sft {
 namespace {
 
 constexpr int64_t kVersion = 1;
+constexpr char kAdapter[] = "policy_adapter";
 // Pairs are read ahead for about this long, so that one that cannot be used is found at the start.
 constexpr double kReadAheadSeconds = 1;
 
@@ -125,10 +127,16 @@ class SftTrainer {
     tokenizer_ = tokenizer::load(config_.model.path);
     chat_ = tokenizer::load_chat_template(config_.model.path, config_.prompt, *tokenizer_);
     task_ = tasks::make(config_.task);
-    const model::DecoderOptions options{.dtype = train::compute_type(config_.model), .device = device};
+    const model::DecoderOptions options{.dtype = train::compute_type(config_.model),
+                                        .device = device,
+                                        .gradient_checkpointing = config_.model.gradient_checkpointing};
     std::optional<checkpoint::Checkpoint> found;
     if (dir_) found = checkpoint::find_to_resume(dir_->checkpoints());
-    if (found)
+    const model::LoraConfig& lora = config_.model.lora;
+    if (lora.enabled())
+      decoder_ = model::with_adapters(*model::load_decoder(config_.model.path, options), lora,
+                                      static_cast<uint64_t>(config_.seed));
+    else if (found)
       decoder_ = model::load_decoder(found->file("policy"), options);
     else if (config_.init.hidden_size > 0)
       decoder_ =
@@ -301,8 +309,10 @@ class SftTrainer {
                       (config_.model.export_dtype == "auto" && config_.model.dtype == "bfloat16");
     model::save_decoder(policy, *decoder_, bf16 ? at::kBFloat16 : at::kFloat, optimizer_->masters());
     train::copy_tokenizer_files(config_.model.path, policy);
+    if (config_.model.lora.enabled())
+      model::save_adapter(w.make_folder(kAdapter), *decoder_, config_.model.path, optimizer_->masters());
     model::NamedTensors tensors = optimizer_->state_tensors();
-    if (bf16 && config_.model.dtype == "float32")
+    if (!config_.model.lora.enabled() && bf16 && config_.model.dtype == "float32")
       for (const auto& [name, value] : decoder_->parameters()) tensors.emplace_back("exact." + name, value);
     w.expect_checksum("optimizer.safetensors",
                       model::write_safetensors(w.folder() + "/optimizer.safetensors", tensors));
@@ -324,6 +334,7 @@ class SftTrainer {
 
   void restore(const checkpoint::Checkpoint& c) {
     const at::NoGradGuard no_grad;
+    if (config_.model.lora.enabled()) model::load_adapter(c.file(kAdapter), *decoder_);
     model::NamedTensors tensors;
     for (auto& [name, value] : model::read_safetensors(c.file("optimizer.safetensors"))) {
       if (name.rfind("exact.", 0) != 0) {

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/memory.h"
+#include "model/lora.h"
 #include "model/value_model.h"
 #include "rl/rl_config.h"
 #include "train/memory_plan.h"
@@ -64,7 +65,8 @@ void add_disk(std::vector<std::string>& lines, const DiskPlan& plan, const std::
 // in use.
 void check_weights(const config::RunConfig& c) {
   const model::DecoderOptions options{.dtype = compute_type(c.model), .device = at::kCPU};
-  model::load_decoder(c.model.path, options);
+  const auto policy = model::load_decoder(c.model.path, options);
+  if (c.model.lora.enabled()) model::with_adapters(*policy, c.model.lora, 0);
   if (rl::needs_critic(c.rl) && c.rl.critic.mode == rl::CriticMode::kSeparate && !c.rl.critic.path.empty())
     model::load_critic(c.rl.critic.path, options);
 }
@@ -93,6 +95,12 @@ std::vector<std::string> dry_run(const config::RunConfig& config, const std::str
                 static_cast<long long>(arch.vocab_size), config.model.dtype.c_str(),
                 session->device.str().c_str());
   lines.push_back(text);
+  if (config.model.lora.enabled()) {
+    std::snprintf(text, sizeof text, "adapters: rank %lld, %.2f M parameters are trained in each model",
+                  static_cast<long long>(config.model.lora.rank),
+                  static_cast<double>(model::num_adapter_parameters(arch, config.model.lora)) / 1e6);
+    lines.push_back(text);
+  }
   lines.push_back("task " + session->task->name() + ": the first iteration's longest prompt has " +
                   std::to_string(longest) + " tokens (limit " +
                   std::to_string(config.train.max_prompt_tokens) + "); " + std::to_string(read) +

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "model/lora.h"
 #include "rhythm/head_groups.h"
 #include "rl/rl_config.h"
 #include "rollout/generate.h"
@@ -21,6 +22,15 @@ int64_t block_elements(const model::Arch& a) {
   return 4 * a.hidden_size + 3 * q + 3 * kv + 3 * a.intermediate_size;
 }
 
+bool has_separate_critic(const config::RunConfig& c) {
+  return rl::needs_critic(c.rl) && c.rl.critic.mode == rl::CriticMode::kSeparate;
+}
+
+bool exports_float32(const config::RunConfig& c) {
+  return c.model.export_dtype == "float32" ||
+         (c.model.export_dtype == "auto" && compute_type(c.model) == at::kFloat);
+}
+
 int64_t micro_batch_tokens(const config::RunConfig& c) {
   return std::max(c.rl.ppo.micro_batch_tokens, c.train.max_prompt_tokens + c.rollout.max_new_tokens);
 }
@@ -36,14 +46,22 @@ int64_t MemoryPlan::peak() const {
 
 MemoryPlan plan_memory(const config::RunConfig& c, const model::Arch& a) {
   const int64_t n = a.num_parameters(), e = element_bytes(c);
+  const bool lora = c.model.lora.enabled();
+  const int64_t trained = lora ? model::num_adapter_parameters(a, c.model.lora) : n;
+  const bool critic = has_separate_critic(c);
   MemoryPlan plan;
   plan.resident.emplace_back("program", kProcessBytes);
   // float32: weights, two moments. bfloat16: weights, masters, two moments.
-  const int64_t trained = (e == 4 ? 12 : 14) * n;
-  plan.resident.emplace_back("policy (weights, optimizer)", trained);
-  const bool critic = rl::needs_critic(c.rl) && c.rl.critic.mode == rl::CriticMode::kSeparate;
-  if (critic) plan.resident.emplace_back("critic (weights, optimizer)", trained);
-  if (rl::needs_reference(c.rl)) plan.resident.emplace_back("reference (weights)", e * n);
+  const int64_t training = (e == 4 ? 12 : 14) * trained;
+  if (lora) {
+    plan.resident.emplace_back("weights of policy, reference and critic",
+                               e * n * (critic && !c.rl.critic.path.empty() ? 2 : 1));
+    plan.resident.emplace_back("adapters (weights, optimizer)", training * (critic ? 2 : 1));
+  } else {
+    plan.resident.emplace_back("policy (weights, optimizer)", training);
+    if (critic) plan.resident.emplace_back("critic (weights, optimizer)", training);
+    if (rl::needs_reference(c.rl)) plan.resident.emplace_back("reference (weights)", e * n);
+  }
 
   const int64_t longest = c.train.max_prompt_tokens + c.rollout.max_new_tokens;
   plan.phases.emplace_back(
@@ -52,24 +70,25 @@ MemoryPlan plan_memory(const config::RunConfig& c, const model::Arch& a) {
   const int64_t tokens = micro_batch_tokens(c);
   // Gradients live while the update runs, summed in float32; of bfloat16 weights those of the pass at hand
   // too.
-  const int64_t gradients = 4 * n * (critic ? 2 : 1) + (e == 4 ? 0 : 2 * n);
+  const int64_t gradients = 4 * trained * (critic ? 2 : 1) + (e == 4 ? 0 : 2 * trained);
   // With checkpointing: the input of every block, and the activations of the one that is being recomputed.
   const int64_t kept = c.model.gradient_checkpointing ? a.num_layers * a.hidden_size + block_elements(a)
                                                       : a.num_layers * block_elements(a);
   const int64_t activations = tokens * (kept + 6 * a.hidden_size) * e;
   plan.phases.emplace_back("update (gradients, activations of one micro-batch)", gradients + activations);
+  if (lora) plan.phases.emplace_back("checkpoint (merged weights)", (exports_float32(c) ? 4 : 2) * n);
   return plan;
 }
 
 DiskPlan plan_disk(const config::RunConfig& c, const model::Arch& a) {
-  const int64_t n = a.num_parameters();
-  const bool exports_float32 = c.model.export_dtype == "float32" ||
-                               (c.model.export_dtype == "auto" && compute_type(c.model) == at::kFloat);
-  int64_t one_model = (exports_float32 ? 4 : 2) * n + 8 * n;
-  if (compute_type(c.model) != at::kFloat || !exports_float32)
-    one_model += 4 * n;  // masters or exact weights
-  const bool critic = rl::needs_critic(c.rl) && c.rl.critic.mode == rl::CriticMode::kSeparate;
-  return {.checkpoint_bytes = one_model * (critic ? 2 : 1),
+  const bool lora = c.model.lora.enabled();
+  const int64_t trained = lora ? model::num_adapter_parameters(a, c.model.lora) : a.num_parameters();
+  int64_t one_model = (exports_float32(c) ? 4 : 2) * a.num_parameters() + 8 * trained;
+  // Adapters are written as float32 beside the merged weights.
+  if (lora) one_model += 4 * trained;
+  const bool bfloat16 = compute_type(c.model) != at::kFloat;
+  if (bfloat16 || (!lora && !exports_float32(c))) one_model += 4 * trained;  // masters or exact weights
+  return {.checkpoint_bytes = one_model * (has_separate_critic(c) ? 2 : 1),
           .num_checkpoints = c.checkpoint.keep_last + c.checkpoint.keep_best + 1};
 }
 

@@ -18,7 +18,7 @@ constexpr char kReadme[] = R"(# A pan-ppo run
 | `log.txt` | what the terminal showed |
 | `tensorboard/` | the same metrics as event files (`tensorboard --logdir .`) |
 | `eval/` | results and samples of each evaluation |
-| `checkpoints/step_NNNNNN/` | `policy/` and `critic/` are Hugging Face folders; the rest is what a resume needs. A folder without `manifest.json` is incomplete and ignored |
+| `checkpoints/step_NNNNNN/` | `policy/` and `critic/` are Hugging Face folders (adapters merged; with `model.lora`, `policy_adapter/` is for PEFT); the rest is what a resume needs. A folder without `manifest.json` is incomplete and ignored |
 | `checkpoints/latest`, `checkpoints/best` | links to the newest and the best checkpoint |
 
 Go on with it: `pan-ppo resume THIS_FOLDER`. Evaluate it: `pan-ppo eval --model THIS_FOLDER --output DIR`.

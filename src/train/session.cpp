@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
+#include "model/lora.h"
 #include "rl/rl_config.h"
 #include "tasks/registry.h"
 #include "train/flops.h"
@@ -72,24 +73,52 @@ void check_vocabulary(const tokenizer::Tokenizer& tokenizer, const model::Arch& 
       .remedy("Tokenizer and weights are of different models; take both from one folder");
 }
 
-void load_models(Session& s, const OpenOptions& options) {
+void load_plain_models(Session& s, const OpenOptions& options, const model::DecoderOptions& decoder_options) {
   const config::RunConfig& c = s.config;
-  const model::DecoderOptions decoder_options{.dtype = compute_type(c.model),
-                                              .device = s.device,
-                                              .gradient_checkpointing = c.model.gradient_checkpointing};
   s.policy = model::load_decoder(options.policy_folder.empty() ? c.model.path : options.policy_folder,
                                  decoder_options);
   if (rl::needs_reference(c.rl)) s.reference = model::load_decoder(c.model.path, decoder_options);
-  if (!rl::needs_critic(c.rl)) return;
-  if (c.rl.critic.mode == rl::CriticMode::kShared) {
-    s.value_head = model::ValueHead::zeros(s.policy->arch().hidden_size, s.device);
-    return;
-  }
+  if (!rl::needs_critic(c.rl) || c.rl.critic.mode == rl::CriticMode::kShared) return;
   std::string folder = options.critic_folder;
   if (folder.empty()) folder = c.rl.critic.path.empty() ? c.model.path : c.rl.critic.path;
   model::Critic critic = model::load_critic(folder, decoder_options);
   s.critic = std::move(critic.trunk);
   s.value_head = std::move(critic.head);
+}
+
+// Policy, reference and, where it starts from the same folder, critic share one set of frozen weights. What a
+// checkpoint holds is copied into the adapters by the caller.
+void load_adapted_models(Session& s, const OpenOptions& options,
+                         const model::DecoderOptions& decoder_options) {
+  const config::RunConfig& c = s.config;
+  const auto seed = static_cast<uint64_t>(c.seed);
+  model::LoraConfig fresh = c.model.lora;
+  fresh.path.clear();
+  s.reference = model::load_decoder(c.model.path, decoder_options);
+  s.policy = model::with_adapters(*s.reference, options.policy_folder.empty() ? c.model.lora : fresh, seed);
+  if (rl::needs_critic(c.rl) && c.rl.critic.mode == rl::CriticMode::kSeparate) {
+    if (c.rl.critic.path.empty()) {
+      s.critic = model::with_adapters(*s.reference, fresh, seed);
+    } else {
+      model::Critic critic = model::load_critic(c.rl.critic.path, decoder_options);
+      s.critic = model::with_adapters(*critic.trunk, fresh, seed);
+      s.value_head = std::move(critic.head);
+    }
+  }
+  if (!rl::needs_reference(c.rl)) s.reference.reset();
+}
+
+void load_models(Session& s, const OpenOptions& options) {
+  const config::RunConfig& c = s.config;
+  const model::DecoderOptions decoder_options{.dtype = compute_type(c.model),
+                                              .device = s.device,
+                                              .gradient_checkpointing = c.model.gradient_checkpointing};
+  if (c.model.lora.enabled())
+    load_adapted_models(s, options, decoder_options);
+  else
+    load_plain_models(s, options, decoder_options);
+  if (rl::needs_critic(c.rl) && !s.value_head)
+    s.value_head = model::ValueHead::zeros(s.policy->arch().hidden_size, s.device);
 }
 
 }  // namespace

@@ -72,7 +72,8 @@ struct Session {
 };
 
 // Opens tokenizer, task and models. `policy_folder` and `critic_folder` replace the configuration's paths (a
-// checkpoint's); empty = the configuration's. Errors: those of the parts; kData where tokenizer and model
+// checkpoint's); empty = the configuration's. With adapters (model.lora) the weights always come from the
+// configuration's folders. Errors: those of the parts; kData where tokenizer and model
 // disagree on the vocabulary.
 struct OpenOptions {
   std::string policy_folder = {};

@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "model/arch.h"
+#include "model/lora.h"
 #include "model/safetensors.h"
 #include "train/tokenizer_files.h"
 
@@ -20,6 +21,13 @@ namespace {
 
 constexpr int64_t kLoopVersion = 1, kLogsVersion = 1, kConfigVersion = 1, kOptimizerVersion = 1;
 constexpr char kValueHead[] = "value_head.safetensors";
+constexpr char kPolicyAdapter[] = "policy_adapter", kCriticAdapter[] = "critic_adapter";
+
+bool adapted(const Session& s) { return s.config.model.lora.enabled(); }
+
+const std::string& critic_base(const config::RunConfig& c) {
+  return c.rl.critic.path.empty() ? c.model.path : c.rl.critic.path;
+}
 
 at::ScalarType export_type(const Session& s) {
   if (s.config.model.export_dtype == "float32") return at::kFloat;
@@ -91,15 +99,23 @@ void save_snapshot(Session& s, const RunDir& dir, const LogLengths& lengths, std
   const at::NoGradGuard no_grad;
   checkpoint::CheckpointWriter w(dir.checkpoints(), s.state.iteration);
   const std::string policy = w.make_folder("policy");
-  model::save_decoder(policy, *s.policy, export_type(s), s.updater->policy_optimizer().masters());
+  const model::NamedTensors masters = s.updater->policy_optimizer().masters();
+  model::save_decoder(policy, *s.policy, export_type(s), masters);
   copy_tokenizer_files(s.config.model.path, policy);
-  if (needs_exact_copy(s)) write_tensors(w, "policy_float32.safetensors", s.policy->parameters());
+  if (adapted(s))
+    model::save_adapter(w.make_folder(kPolicyAdapter), *s.policy, s.config.model.path, masters);
+  else if (needs_exact_copy(s))
+    write_tensors(w, "policy_float32.safetensors", s.policy->parameters());
   write_optimizer(w, "policy_optimizer", s.updater->policy_optimizer());
   if (s.critic) {
     const std::string critic = w.make_folder("critic");
-    model::save_critic(critic, *s.critic, *s.value_head, export_type(s),
-                       s.updater->critic_optimizer()->masters());
-    if (needs_exact_copy(s)) write_tensors(w, "critic_float32.safetensors", s.critic->parameters());
+    const model::NamedTensors critic_masters = s.updater->critic_optimizer()->masters();
+    model::save_critic(critic, *s.critic, *s.value_head, export_type(s), critic_masters);
+    if (adapted(s))
+      model::save_adapter(w.make_folder(kCriticAdapter), *s.critic, critic_base(s.config), critic_masters,
+                          s.value_head->parameters());
+    else if (needs_exact_copy(s))
+      write_tensors(w, "critic_float32.safetensors", s.critic->parameters());
     write_optimizer(w, "critic_optimizer", *s.updater->critic_optimizer());
   }
   if (s.value_head) write_tensors(w, kValueHead, s.value_head->parameters());
@@ -126,6 +142,8 @@ Resumed resume_session(const RunDir& dir, const config::RunConfig& config, bool 
   resumed.session = open_session(config, {.policy_folder = c.file("policy"),
                                           .critic_folder = c.has_folder("critic") ? c.file("critic") : ""});
   Session& s = *resumed.session;
+  if (adapted(s)) model::load_adapter(c.file(kPolicyAdapter), *s.policy);
+  if (adapted(s) && s.critic) model::load_adapter(c.file(kCriticAdapter), *s.critic);
   if (c.has_file("policy_float32.safetensors"))
     copy_into(s.policy->parameters(), c.file("policy_float32.safetensors"));
   if (c.has_file("critic_float32.safetensors") && s.critic)

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/schema.h"
+#include "model/lora_config.h"
 
 namespace pan::train {
 
@@ -41,6 +42,7 @@ struct ModelConfig {
   std::string device = "auto";
   std::string export_dtype = "auto";
   bool gradient_checkpointing = false;
+  model::LoraConfig lora;
 };
 
 inline void describe(core::Fields& f, DynamicSamplingConfig& c) {
@@ -122,8 +124,8 @@ inline void describe(core::Fields& f, ModelConfig& c) {
       "Type of the weights in a checkpoint's Hugging Face folders; auto: the compute type.");
   f.boolean("gradient_checkpointing", c.gradient_checkpointing,
             "Keep only the input of each block in the update and compute the block again for its gradient: "
-            "the same "
-            "numbers, much less memory, about a third more time in the update.");
+            "the same numbers, much less memory, about a third more time in the update.");
+  f.object("lora", c.lora, "Low-rank adapters (LoRA).");
 }
 
 }  // namespace pan::train

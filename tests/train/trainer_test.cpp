@@ -218,6 +218,47 @@ TEST_F(TrainerTest, GradientCheckpointingTrainsTheSameBits) {
   EXPECT_EQ(comparable_metrics(folder_ / "plain"), comparable_metrics(folder_ / "saving"));
 }
 
+TEST_F(TrainerTest, AdaptersResumeBitForBitAndLeaveTheBaseAlone) {
+  for (const std::string& type : {std::string("float32"), std::string("bfloat16")}) {
+    const std::vector<std::string> lora = {"model.lora.rank=4", "model.dtype=" + type};
+    auto with = [&](const std::vector<std::string>& more) {
+      std::vector<std::string> all = lora;
+      all.insert(all.end(), more.begin(), more.end());
+      return all;
+    };
+    const std::string before = read_text(model_ + "/model.safetensors");
+    run("whole_" + type, lora);
+    run("parts_" + type, with({"train.iterations=2"}));
+    run("parts_" + type, lora, true);
+    for (const char* model : {"policy", "critic"})
+      EXPECT_EQ(weights("whole_" + type, model), weights("parts_" + type, model)) << type;
+    for (const char* file : {"policy_adapter", "critic_adapter"}) {
+      const std::string adapter = std::string("/checkpoints/latest/") + file + "/adapter_model.safetensors";
+      EXPECT_EQ(read_text((folder_ / ("whole_" + type)) + adapter),
+                read_text((folder_ / ("parts_" + type)) + adapter))
+          << type;
+    }
+    EXPECT_EQ(comparable_metrics(folder_ / ("whole_" + type)),
+              comparable_metrics(folder_ / ("parts_" + type)));
+    EXPECT_EQ(read_text(model_ + "/model.safetensors"), before);
+  }
+}
+
+// The reference model is the policy without its adapters: at the start there is no difference, later there
+// is.
+TEST_F(TrainerTest, ReferenceOfAdaptersIsTheModelTheyStartFrom) {
+  run("lora", {"model.lora.rank=4", "optimizer.lr=1e-2", "train.iterations=3", "critic.warmup_iterations=0"});
+  std::vector<double> kl;
+  std::istringstream lines(comparable_metrics(folder_ / "lora"));
+  for (std::string line; std::getline(lines, line);) {
+    const core::Json event = core::parse_json(line, "metrics.jsonl");
+    if (event.contains("critic/kl")) kl.push_back(event["critic/kl"].get<double>());
+  }
+  ASSERT_EQ(kl.size(), 3u);
+  EXPECT_EQ(kl[0], 0);
+  EXPECT_NE(kl[2], 0);
+}
+
 TEST_F(TrainerTest, RefusesAFolderThatHoldsARun) {
   run("a", {"train.iterations=1"});
   try {
