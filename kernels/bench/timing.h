@@ -31,28 +31,35 @@ struct TimingOptions {
   int64_t at_least = 3;
 };
 
+inline double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<int64_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+// Mean milliseconds of `count` calls in a row.
+inline double once_ms(const std::function<void()>& call, const TimingOptions& o, int64_t count = 1) {
+  const clockid_t clock = o.own_thread && o.device.is_cpu() ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
+  synchronize(o.device);
+  const double begin = clock_s(clock);
+  for (int64_t i = 0; i < count; ++i) call();
+  synchronize(o.device);
+  return (clock_s(clock) - begin) / static_cast<double>(count) * 1e3;
+}
+
 // Median milliseconds of a call after one to warm up. On a GPU short calls are queued in bunches, so that
 // what is measured is the device's time and not the wait.
 inline double median_ms(const std::function<void()>& call, const TimingOptions& o) {
-  const clockid_t clock = o.own_thread && o.device.is_cpu() ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
-  const auto timed = [&](int64_t count) {
-    synchronize(o.device);
-    const double begin = clock_s(clock);
-    for (int64_t i = 0; i < count; ++i) call();
-    synchronize(o.device);
-    return (clock_s(clock) - begin) / static_cast<double>(count);
-  };
-  timed(1);
+  once_ms(call, o);
   const int64_t bunch =
-      o.device.is_cuda() ? std::clamp<int64_t>(static_cast<int64_t>(0.01 / timed(1)), 1, 50) : 1;
+      o.device.is_cuda() ? std::clamp<int64_t>(static_cast<int64_t>(10 / once_ms(call, o)), 1, 50) : 1;
   std::vector<double> times;
   double total = 0;
-  while (static_cast<int64_t>(times.size()) < o.at_least || (total < o.budget_s && times.size() < 25)) {
-    times.push_back(timed(bunch));
+  while (static_cast<int64_t>(times.size()) < o.at_least || (total < 1e3 * o.budget_s && times.size() < 25)) {
+    times.push_back(once_ms(call, o, bunch));
     total += times.back() * static_cast<double>(bunch);
   }
-  std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size() / 2), times.end());
-  return times[times.size() / 2] * 1e3;
+  return median(std::move(times));
 }
 
 // Megabytes that a call takes on a GPU beyond what is allocated before it.

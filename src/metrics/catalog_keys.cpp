@@ -235,7 +235,8 @@ void time_keys(Table& t) {
   for (const auto& [name, what] :
        {std::pair{"gen", "Sampling."}, std::pair{"reward", "Judging the answers."},
         std::pair{"calibrate", "Finding the head groups."},
-        std::pair{"score", "Scoring pass: policy, reference, value and the tap."},
+        std::pair{"score", "Scoring pass: policy, reference and value."},
+        std::pair{"tap", "Attention statistics of the scoring pass: kernels, steps, anchors."},
         std::pair{"ref", "Reference, where it is scored apart."},
         std::pair{"values", "Values, where they are computed apart."},
         std::pair{"rhythm", "Moments, payments and credit."}, std::pair{"adv", "Advantages."},
@@ -246,6 +247,7 @@ void time_keys(Table& t) {
   }
   t.add("timing_per_token_ms/{phase}", "ms/token",
         "phase's time / its tokens (gen: response tokens; others: all)", "Cost of a token.");
+  t.add("perf/tap_share", "", "timing_s/tap / timing_s/step", "What looking at attention costs.");
   t.add("perf/total_num_tokens", "token", "prompt and response tokens of the iteration", "Work done.");
   t.add("perf/time_per_step", "s", "wall clock of the iteration", "Same as timing_s/step.");
   t.add("perf/throughput", "token/s", "total_num_tokens / time_per_step", "All phases together, all ranks.");

@@ -1,6 +1,7 @@
 #include "rhythm/measure.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <cmath>
@@ -43,12 +44,19 @@ std::vector<int64_t> key_heads(const std::vector<int64_t>& heads, const kernels:
   return keys;
 }
 
-// Adds every row of `rows` [G, N] to `sum` [N].
-void add_rows(const at::Tensor& rows, std::vector<double>& sum) {
-  const at::Tensor host = rows.cpu().contiguous();
-  const float* x = host.const_data_ptr<float>();
-  for (int64_t g = 0; g < host.size(0); ++g)
-    for (size_t n = 0; n < sum.size(); ++n) sum[n] += static_cast<double>(*x++);
+// Adds every row of `rows` [G, N] to `sum` [N] float64, one after the other, so that a token's sum depends on
+// nothing else. Made at the first call; stays on the device, where nobody waits for it.
+void add_rows(const at::Tensor& rows, at::Tensor& sum) {
+  if (!sum.defined()) sum = at::zeros({rows.size(1)}, rows.options().dtype(at::kDouble));
+  for (int64_t g = 0; g < rows.size(0); ++g) sum.add_(rows.select(0, g));
+}
+
+// sum / count on the host; zeros where nothing was added.
+std::vector<double> group_mean(const at::Tensor& sum, size_t num_tokens, size_t count) {
+  if (!sum.defined()) return std::vector<double>(num_tokens, 0.0);
+  const at::Tensor mean = sum.div(static_cast<double>(count)).cpu();
+  const double* x = mean.const_data_ptr<double>();
+  return {x, x + num_tokens};
 }
 
 // Averages over a phase; NaN when it is empty or a value is not finite.
@@ -67,7 +75,7 @@ std::array<double, 2> phase_means(const std::vector<double>& x, int64_t offset, 
 // The band of one sequence: mean attention of H_glob from row t to key t - delta, as far as the band goes.
 class Band {
  public:
-  Band(const double* rows, const RhythmConfig& config)
+  Band(const float* rows, const RhythmConfig& config)
       : rows_(rows), lo_(config.h_lo), hi_(config.h_hi), min_rows_(config.fai_min_rows) {}
 
   // Mean attention on key s over the rows [first, last] of its band; NaN with too few of them.
@@ -80,10 +88,25 @@ class Band {
     return sum / static_cast<double>(count);
   }
 
+  // The same for every key s < num_tokens over the rows [first, num_tokens), reading each row once.
+  std::vector<double> means(int64_t first, int64_t num_tokens) const {
+    const int64_t width = hi_ - lo_ + 1;
+    std::vector<double> out(static_cast<size_t>(num_tokens), 0.0);
+    for (int64_t t = first; t < num_tokens; ++t)
+      for (int64_t j = 0; j < std::min(width, t - lo_ + 1); ++j)
+        out[static_cast<size_t>(t - lo_ - j)] += rows_[t * width + j];
+    for (int64_t s = 0; s < num_tokens; ++s) {
+      const int64_t count = std::min(num_tokens - 1, s + hi_) - std::max(first, s + lo_) + 1;
+      double& mean = out[static_cast<size_t>(s)];
+      mean = count < min_rows_ ? kMissing : mean / static_cast<double>(count);
+    }
+    return out;
+  }
+
   int64_t hi() const { return hi_; }
 
  private:
-  const double* rows_;  // [N, hi - lo + 1]
+  const float* rows_;  // [N, hi - lo + 1]
   int64_t lo_, hi_, min_rows_;
 };
 
@@ -94,8 +117,9 @@ struct Batch {
   const RhythmConfig& config;
   std::vector<int64_t> prompt_lengths;
   std::vector<GlobalHeads> global;
-  std::vector<double> waad, norm_entropy;  // [N] group means
-  at::Tensor band;                         // [N, hi - lo + 1] float64, host
+  at::Tensor waad_sum = {}, norm_entropy_sum = {};   // [N] float64, on the device
+  at::Tensor band = {};                              // [N, hi - lo + 1] float32; on the host after the layers
+  std::vector<double> waad = {}, norm_entropy = {};  // [N] group means
 
   size_t num_tokens() const { return static_cast<size_t>(cu_seqlens.back()); }
   kernels::RowStatsOptions options(const kernels::LayerQk& qk) const {
@@ -120,7 +144,7 @@ void add_local(Batch& batch, const kernels::LayerQk& qk, const std::vector<int64
   options.first_row = batch.prompt_lengths;
   add_rows(
       kernels::row_stats(pick(qk.q, heads), pick(qk.k, key_heads(heads, qk)), batch.cu_seqlens, options).waad,
-      batch.waad);
+      batch.waad_sum);
 }
 
 // Row statistics of all rows (prompt rows read keys too), and this layer's part of the band.
@@ -135,11 +159,10 @@ void add_global(Batch& batch, const kernels::LayerQk& qk, const std::vector<int6
                 .count = static_cast<int64_t>(heads.size())};
   const auto stats = kernels::row_stats(g.q, g.k, batch.cu_seqlens, options);
   g.lse_ns = stats.lse_ns;
-  add_rows(stats.norm_entropy, batch.norm_entropy);
+  add_rows(stats.norm_entropy, batch.norm_entropy_sum);
   const auto weights = at::full({g.count}, weight, stats.lse.options());
   const auto band = kernels::attention_band(g.q, g.k, stats.lse, batch.cu_seqlens, qk.scale,
-                                            batch.config.h_lo, batch.config.h_hi, weights, qk.sliding_window)
-                        .to(at::kCPU, at::kDouble);
+                                            batch.config.h_lo, batch.config.h_hi, weights, qk.sliding_window);
   batch.band = batch.band.defined() ? batch.band.add_(band) : band;
   batch.global.push_back(std::move(g));
 }
@@ -181,20 +204,15 @@ SequenceRhythm measure_one(const Batch& batch, size_t b) {
   const auto n = static_cast<size_t>(num_tokens);
   r.waad.assign(n, kMissing);
   r.norm_entropy.assign(n, kMissing);
-  r.fai.assign(n, kMissing);
   for (int64_t t = text.prompt_length; t < num_tokens; ++t) {
     const auto i = static_cast<size_t>(t), row = static_cast<size_t>(offset + t);
     r.waad[i] = batch.waad[row];
     r.norm_entropy[i] = batch.norm_entropy[row];
   }
   const int64_t width = config.h_hi - config.h_lo + 1;
-  const Band band(batch.band.const_data_ptr<double>() + offset * width, config);
-  std::vector<double> full(n, kMissing);  // over all rows of the band, where it ends inside the sequence
-  for (int64_t s = 0; s < num_tokens; ++s) {
-    const auto i = static_cast<size_t>(s);
-    r.fai[i] = band.mean(s, text.prompt_length, num_tokens - 1);
-    if (s + config.h_hi < num_tokens) full[i] = band.mean(s, 0, num_tokens - 1);
-  }
+  const Band band(batch.band.const_data_ptr<float>() + offset * width, config);
+  r.fai = band.means(text.prompt_length, num_tokens);
+  const std::vector<double> full = band.means(0, num_tokens);
   const std::vector<Step> steps = cut_steps(text, config, r.waad);
   const std::vector<char> repeated = repeated_steps(text, steps);
   for (size_t k = 0; k < steps.size(); ++k) {
@@ -224,13 +242,19 @@ std::vector<double> concentrations(const Batch& batch, const std::vector<Sequenc
   std::vector<double> result(batch.num_tokens(), 0.0);
   if (anchors.empty()) return result;
   double num_heads = 0;
+  std::vector<at::Tensor> masses;  // [N] sums over each layer's heads: one wait for all
   for (const GlobalHeads& g : batch.global) {
     std::vector<int64_t> heads(static_cast<size_t>(g.count));
     for (size_t i = 0; i < heads.size(); ++i) heads[i] = static_cast<int64_t>(i);
-    std::vector<double> mass(result.size(), 0.0);
+    masses.emplace_back();
     add_rows(kernels::anchor_mass(g.q, g.k, g.lse_ns, batch.cu_seqlens, g.scale, step_of, anchors, heads,
                                   g.sliding_window),
-             mass);
+             masses.back());
+  }
+  const at::Tensor by_layer = at::stack(masses).cpu();
+  for (size_t l = 0; l < batch.global.size(); ++l) {
+    const GlobalHeads& g = batch.global[l];
+    const double* mass = by_layer.const_data_ptr<double>() + l * result.size();
     num_heads += static_cast<double>(g.count);
     for (size_t b = 0; b < sequences.size(); ++b) {
       for (const StepRhythm& s : sequences[b].steps) {
@@ -291,32 +315,27 @@ std::vector<SequenceRhythm> measure(const std::vector<kernels::LayerQk>& layers,
                                     const std::vector<int64_t>& cu_seqlens,
                                     const std::vector<SequenceText>& texts, const HeadGroups& groups,
                                     const RhythmConfig& config) {
-  Batch batch{.cu_seqlens = cu_seqlens,
-              .texts = texts,
-              .config = config,
-              .prompt_lengths = {},
-              .global = {},
-              .waad = {},
-              .norm_entropy = {},
-              .band = {}};
+  Batch batch{.cu_seqlens = cu_seqlens, .texts = texts, .config = config, .prompt_lengths = {}, .global = {}};
   check_batch(layers, batch, groups);
   for (const SequenceText& text : texts) batch.prompt_lengths.push_back(text.prompt_length);
-  batch.waad.assign(batch.num_tokens(), 0.0);
-  batch.norm_entropy.assign(batch.num_tokens(), 0.0);
   for (const auto& qk : layers) {
     const auto local = heads_of(groups.local, qk.layer), global = heads_of(groups.global, qk.layer);
     if (!local.empty()) add_local(batch, qk, local);
     if (!global.empty()) add_global(batch, qk, global, 1.0 / static_cast<double>(groups.global.size()));
   }
-  for (double& x : batch.waad) x /= static_cast<double>(groups.local.size());
-  for (double& x : batch.norm_entropy) x /= static_cast<double>(groups.global.size());
+  batch.waad = group_mean(batch.waad_sum, batch.num_tokens(), groups.local.size());
+  batch.norm_entropy = group_mean(batch.norm_entropy_sum, batch.num_tokens(), groups.global.size());
+  batch.band = batch.band.cpu();
   for (size_t b = 0; b < texts.size(); ++b) {
     for (int64_t t = texts[b].prompt_length; t < texts[b].num_tokens(); ++t)
       if (visible_keys(t, config.num_sink, 0) < 2)
         batch.norm_entropy[static_cast<size_t>(cu_seqlens[b] + t)] = config.single_key_entropy;
   }
-  std::vector<SequenceRhythm> sequences;
-  for (size_t b = 0; b < texts.size(); ++b) sequences.push_back(measure_one(batch, b));
+  std::vector<SequenceRhythm> sequences(texts.size());
+  at::parallel_for(0, static_cast<int64_t>(texts.size()), 1, [&](int64_t begin, int64_t end) {
+    for (auto b = static_cast<size_t>(begin); b < static_cast<size_t>(end); ++b)
+      sequences[b] = measure_one(batch, b);
+  });
   const std::vector<double> concentration = concentrations(batch, sequences);
   for (size_t b = 0; b < texts.size(); ++b) {
     for (StepRhythm& s : sequences[b].steps)

@@ -190,6 +190,8 @@ void time_metrics(const Iteration& it, metrics::MetricSet& m) {
     m.last("timing_per_token_ms/" + phase,
            1e3 * seconds / (phase == "gen" ? response_tokens : prompt_tokens + response_tokens));
   m.last("timing_s/step", step);
+  if (const auto tap = it.seconds.find("tap"); tap != it.seconds.end())
+    m.last("perf/tap_share", tap->second / step);
   m.last("perf/time_per_step", step);
   m.last("perf/total_num_tokens", prompt_tokens + response_tokens);
   m.last("perf/throughput", (prompt_tokens + response_tokens) / step);

@@ -1,6 +1,7 @@
 #include "train/stages.h"
 
 #include <ATen/ATen.h>
+#include <ATen/DeviceAccelerator.h>
 
 #include <algorithm>
 #include <chrono>
@@ -27,6 +28,11 @@ class Stopwatch {
  private:
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
+
+// Work queued on a GPU is done before a clock is read.
+void wait_for(at::Device device) {
+  if (device.is_cuda()) at::accelerator::synchronizeDevice(device.has_index() ? device.index() : 0);
+}
 
 int64_t sample_id(const Session& s, int64_t iteration, size_t index) {
   const DynamicSamplingConfig& refill = s.config.train.dynamic_sampling;
@@ -212,11 +218,15 @@ void run_scoring(Session& s, Iteration& it, const StageHooks& hooks) {
   };
   const rl::Scorer scorer(s.models(), options);
   const bool tapped = s.config.rhythm.enabled;
-  if (groups_are_due(s, it.index)) calibrate(s, it, scorer);
+  double calibrate_seconds = 0, tap_seconds = 0;
+  if (groups_are_due(s, it.index)) {
+    calibrate(s, it, scorer);
+    calibrate_seconds = it.seconds["calibrate"] = watch.seconds();
+  }
   stop_if_asked(hooks);
-  double rhythm_seconds = 0;
   if (tapped) it.rhythm.resize(it.sequences.size());
   auto visitor = [&](const rl::Capture& capture) {
+    wait_for(s.device);  // the forward is not the tap's
     const Stopwatch tap_watch;
     std::vector<rhythm::SequenceText> texts;
     for (int64_t i : capture.sequences) {
@@ -227,12 +237,12 @@ void run_scoring(Session& s, Iteration& it, const StageHooks& hooks) {
         rhythm::measure(capture.layers, capture.batch.cu_seqlens, texts, s.state.groups, s.config.rhythm);
     for (size_t j = 0; j < measured.size(); ++j)
       it.rhythm[static_cast<size_t>(capture.sequences[j])] = std::move(measured[j]);
-    rhythm_seconds += tap_watch.seconds();
+    tap_seconds += tap_watch.seconds();
   };
   it.scored =
       scorer.score(it.sequences, it.plan.scoring(), tapped ? s.tap_layers : std::vector<int64_t>{}, visitor);
-  it.seconds["rhythm"] = rhythm_seconds;
-  it.seconds["score"] = watch.seconds() - rhythm_seconds;
+  if (tapped) it.seconds["tap"] = tap_seconds;
+  it.seconds["score"] = watch.seconds() - calibrate_seconds - tap_seconds;
 }
 
 void run_rhythm(Session& s, Iteration& it) {
@@ -245,7 +255,7 @@ void run_rhythm(Session& s, Iteration& it) {
       it.rhythm, outcomes, s.config.rhythm, s.state.moments, nullptr,
       {.seed = static_cast<uint64_t>(s.config.seed), .iteration = static_cast<uint64_t>(it.index)});
   for (const auto& [key, value] : rhythm::metrics_of(it.rhythm_rewards.sums)) it.metrics[key] = value;
-  it.seconds["rhythm"] += watch.seconds();
+  it.seconds["rhythm"] = watch.seconds();
 }
 
 void run_advantages(Session& s, Iteration& it) {
