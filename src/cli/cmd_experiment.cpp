@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "experiment/experiment.h"
+#include "experiment/sentences.h"
 
 namespace pan::cli {
 namespace {
@@ -20,8 +21,7 @@ void show(const experiment::Plan& plan, const experiment::Outcome& outcome) {
   for (const experiment::Comparison& c : outcome.analysis.comparisons)
     std::printf("%s\n", c.sentence.c_str());
   for (const experiment::Guard& g : outcome.analysis.guards)
-    if (g.warning)
-      std::printf("Reward hacking? %s: rhythm reward up, accuracy of the samples down\n", g.arm.c_str());
+    if (g.warning) std::printf("Reward hacking? %s\n", experiment::warning_of(g).c_str());
   const std::string& out = plan.experiment.config.output;
   std::printf("%lld of %lld finished; report: %s/report.md, %s/report.json\n",
               static_cast<long long>(outcome.num_finished), static_cast<long long>(outcome.num_all),

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "experiment/experiment_config.h"
+#include "experiment/guards.h"
 #include "experiment/results.h"
 #include "experiment/statistics.h"
 
@@ -36,11 +37,13 @@ struct Comparison {
   std::string arm, against;
   std::vector<int64_t> seeds;       // with both runs finished
   std::vector<double> differences;  // arm minus against
+  int64_t num_planned = 0;          // seeds of the plan
   TInterval interval;
   double deviation = 0;   // of the differences; NaN with fewer than two
-  bool has_test = false;  // at least one seed, and something differs between seeds
+  bool in_family = true;  // seeds can differ, so Holm counts it, finished or not
+  bool has_test = false;  // in the family, and at least one seed has finished in both arms
   SignFlip test;
-  double adjusted_p = 1;   // Holm over all comparisons that have a test
+  double adjusted_p = 1;   // Holm over all planned comparisons; one that is not complete counts as p = 1
   bool can_reach = false;  // the smallest possible p, adjusted, is at most alpha
   double smallest_adjusted_p = 1;
   int64_t seeds_to_reach = 0;              // fewest seeds for which can_reach may hold
@@ -49,33 +52,21 @@ struct Comparison {
   std::optional<int64_t> needed;           // seeds to see the difference of interest, this comparison alone
   std::optional<int64_t> needed_all;       // the same at alpha over the number of comparisons
   std::vector<ItemTest> items;             // secondary; empty where the items differ or have several answers
-  bool significant = false;
+  bool significant = false;                // never while a run of the experiment is missing
   std::string sentence;
-};
 
-// Figures against fooling oneself, of a trained arm: means over seeds of the mean over the last quarter of
-// the iterations.
-struct Guard {
-  std::string arm;
-  std::vector<std::pair<std::string, std::optional<double>>> figures;
-  std::optional<double> rhythm_change, accuracy_change;  // last quarter minus first quarter
-  int64_t num_warned = 0;                                // runs that warned themselves
-  bool warning = false;                                  // rhythm reward up, accuracy of the samples down
+  bool is_complete() const { return static_cast<int64_t>(seeds.size()) == num_planned; }
 };
 
 struct Analysis {
   std::vector<ArmSummary> arms;
-  std::vector<Comparison> comparisons;
-  std::vector<Guard> guards;  // of arms that measured the rhythm
-  int64_t num_tests = 0;      // comparisons that Holm's correction counts
-  bool in_percent = false;    // the metric is a share: shown in percent, differences in points
+  std::vector<Comparison> comparisons;  // as planned, finished or not
+  std::vector<Guard> guards;            // of trained arms with a finished run
+  int64_t num_tests = 0;                // planned comparisons that Holm's correction counts
+  int64_t num_missing = 0;              // results that are planned and not there: all is provisional
+  bool in_percent = false;              // the metric is a share: shown in percent, differences in points
 };
 
 Analysis analyse(const Results& results, const ExperimentConfig& config);
-
-// "71.3 %" or "0.713"; "+1.2 points" or "+0.012".
-std::string shown(double value, bool in_percent);
-std::string shown_difference(double value, bool in_percent);
-std::string shown_p(double p);
 
 }  // namespace pan::experiment

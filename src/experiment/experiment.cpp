@@ -218,8 +218,7 @@ std::vector<std::string> dry_run(const Plan& plan) {
                   " finished; " + std::to_string(plan.evaluations.size()) +
                   " evaluations of the start model; " + std::to_string(c.parallel) + " at a time with " +
                   std::to_string(c.threads_per_run) + " threads each");
-  const auto comparisons = std::count_if(plan.experiment.arms.begin(), plan.experiment.arms.end(),
-                                         [](const Arm& a) { return !a.against.empty(); });
+  const int64_t comparisons = num_tests(plan);
   const int64_t needed = seeds_to_reach(comparisons, c.alpha);
   if (static_cast<int64_t>(c.seeds.size()) < needed)
     lines.push_back("with " + std::to_string(c.seeds.size()) +

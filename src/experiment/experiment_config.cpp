@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -55,19 +56,32 @@ Json base_of(const ExperimentConfig& c, const std::string& source) {
   return base;
 }
 
-// Takes one of the arm's own settings out of its changes.
-template <class T>
-T taken(Json& changes, const char* key, T fallback, const std::string& source, const std::string& pointer) {
+// An arm's own settings are taken out of its changes.
+bool take_flag(Json& changes, const char* key, const std::string& source, const std::string& pointer) {
   const auto at = changes.find(key);
-  if (at == changes.end()) return fallback;
-  const bool fits = std::is_same_v<T, bool> ? at->is_boolean() : at->is_string();
-  if (!fits)
+  if (at == changes.end()) return false;
+  if (!at->is_boolean())
     throw bad("a setting of an arm has another type", source, pointer + "/" + key)
-        .expected(std::is_same_v<T, bool> ? "true or false" : "the name of an arm")
+        .expected("true or false")
         .got(core::dump_json(*at));
-  T value = at->template get<T>();
+  const bool value = at->get<bool>();
   changes.erase(key);
   return value;
+}
+
+std::vector<std::string> take_against(Json& changes, std::vector<std::string> fallback,
+                                      const std::string& source, const std::string& pointer) {
+  const auto at = changes.find("against");
+  if (at == changes.end()) return fallback;
+  const Json list = at->is_string() ? Json::array({*at}) : *at;
+  const bool fits = list.is_array() &&
+                    std::all_of(list.begin(), list.end(), [](const Json& name) { return name.is_string(); });
+  if (!fits)
+    throw bad("a setting of an arm has another type", source, pointer + "/against")
+        .expected("the name of an arm, or a list of names")
+        .got(core::dump_json(*at));
+  changes.erase("against");
+  return list.get<std::vector<std::string>>();
 }
 
 std::vector<std::string> names_of(const std::vector<Arm>& arms) {
@@ -86,6 +100,33 @@ void check_is_arm(const std::string& name, const Experiment& e, const std::strin
       .expected("one of " + all)
       .got(name)
       .remedy(near.empty() ? "Name one of the arms" : "Did you mean " + near + "?");
+}
+
+// Each pair once, in one direction: Holm's correction counts them.
+void check_comparisons(const Experiment& e) {
+  std::map<std::set<std::string>, std::string> pairs;  // and the arm that named it first
+  for (const Arm& arm : e.arms) {
+    const std::string pointer = "/arms/" + arm.name + "/against";
+    for (const std::string& against : arm.against) {
+      check_is_arm(against, e, pointer);
+      if (against == arm.name)
+        throw bad("an arm cannot be compared with itself", e.source, pointer)
+            .expected("another arm")
+            .got(against);
+      const auto [first, is_new] = pairs.insert({{arm.name, against}, arm.name});
+      if (!is_new)
+        throw bad("two arms are compared twice", e.source, pointer)
+            .expected("each pair once; " + first->second + " is compared with " +
+                      (first->second == arm.name ? against : arm.name) + " already")
+            .got(against)
+            .remedy("Take " + against + " out of " + pointer);
+    }
+  }
+  if (pairs.empty())
+    throw bad("nothing is compared", e.source, "/arms")
+        .expected("an arm with another one in its `against`")
+        .got("none")
+        .remedy("Leave `against` out: then an arm is compared with the baseline");
 }
 
 void check(const Experiment& e) {
@@ -108,8 +149,7 @@ void check(const Experiment& e) {
         .got("nothing")
         .remedy("Set output in the file, or --output DIR");
   check_is_arm(c.baseline, e, "/baseline");
-  for (const Arm& arm : e.arms)
-    if (!arm.against.empty()) check_is_arm(arm.against, e, "/arms/" + arm.name + "/against");
+  check_comparisons(e);
 }
 
 std::vector<Arm> read_arms(const ExperimentConfig& c, const std::string& source) {
@@ -129,12 +169,10 @@ std::vector<Arm> read_arms(const ExperimentConfig& c, const std::string& source)
           .got(core::dump_json(value));
     Json changes = value;
     Arm arm{.name = name, .against = {}, .config = {}};
-    arm.evaluate_only = taken(changes, "evaluate_only", false, source, pointer);
-    arm.against = taken(changes, "against", name == c.baseline ? std::string() : c.baseline, source, pointer);
-    if (arm.against == name)
-      throw bad("an arm cannot be compared with itself", source, pointer + "/against")
-          .expected("another arm")
-          .got(name);
+    arm.evaluate_only = take_flag(changes, "evaluate_only", source, pointer);
+    arm.against = take_against(
+        changes, name == c.baseline ? std::vector<std::string>{} : std::vector<std::string>{c.baseline},
+        source, pointer);
     Json tree = base;
     merge(tree, changes, source + " at " + pointer);
     arm.config = core::dump_json(tree);
@@ -151,7 +189,8 @@ void describe(core::Fields& f, ExperimentConfig& c) {
   f.json_text("set", c.set, "Changes of the base that all arms share.");
   f.json_text("arms", c.arms,
               "Changes by arm: {\"name\": {\"rhythm.lambda\": 0}}. An arm's own settings beside the changes: "
-              "evaluate_only (true: the model is not trained), against (the arm it is compared with).");
+              "evaluate_only (true: the model is not trained), against (the arm or the list of arms it is "
+              "compared with; left out: the baseline).");
   f.text("baseline", c.baseline, {.doc = "The arm that the others are compared with."});
   f.integer_list("seeds", c.seeds, {.min = 0, .doc = "One run of each arm with each seed."});
   f.text("output", c.output, {.doc = "Folder for runs and report.", .is_path = true});

@@ -34,9 +34,9 @@ void describe(core::Fields& f, ExperimentConfig& c);
 
 struct Arm {
   std::string name;
-  bool evaluate_only = false;  // the start model, not trained
-  std::string against;         // arm that it is compared with; empty: with none (the baseline itself)
-  std::string config;          // run configuration as JSON text, not resolved
+  bool evaluate_only = false;        // the start model, not trained
+  std::vector<std::string> against;  // arms that it is compared with, in this order
+  std::string config;                // run configuration as JSON text, not resolved
 };
 
 struct Experiment {

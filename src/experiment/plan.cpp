@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "config/load.h"
 #include "core/error.h"
@@ -142,6 +144,23 @@ Plan make_plan(const Experiment& experiment) {
 std::string result_folder(const Plan& plan, const Cell& cell) {
   if (plan.arm_of(cell).evaluate_only) return plan.evaluations[static_cast<size_t>(cell.start)].folder;
   return step_folder(cell.folder + "/eval", cell.config.train.iterations);
+}
+
+bool is_one_evaluation(const Plan& plan, size_t arm) {
+  std::set<int64_t> evaluations;
+  for (const Cell& cell : plan.cells)
+    if (cell.arm == arm) evaluations.insert(cell.start);
+  return plan.experiment.arms[arm].evaluate_only && evaluations.size() == 1;
+}
+
+int64_t num_tests(const Plan& plan) {
+  const std::vector<Arm>& arms = plan.experiment.arms;
+  std::map<std::string, bool> once;
+  for (size_t a = 0; a < arms.size(); ++a) once[arms[a].name] = is_one_evaluation(plan, a);
+  int64_t n = 0;
+  for (const Arm& arm : arms)
+    for (const std::string& against : arm.against) n += !(once[arm.name] && once[against]);
+  return n;
 }
 
 // results.json is written last, in one piece.

@@ -47,6 +47,12 @@ struct Plan {
 // Checks every arm's configuration. Errors: kConfig with the arm.
 Plan make_plan(const Experiment& experiment);
 
+// Does one evaluation serve all seeds of the arm? Of an untrained model whose answers do not depend on the
+// seed.
+bool is_one_evaluation(const Plan& plan, size_t arm);
+// Planned comparisons in which seeds can differ: what Holm's correction counts.
+int64_t num_tests(const Plan& plan);
+
 enum class Progress { kNew, kStopped, kFinished };
 struct State {
   Progress progress = Progress::kNew;

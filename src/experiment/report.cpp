@@ -2,22 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/file.h"
+#include "experiment/sentences.h"
+#include "experiment/text.h"
 
 namespace pan::experiment {
 namespace {
 
 using core::Json;
-
-template <class... A>
-std::string format(const char* pattern, A... a) {
-  char text[256];
-  std::snprintf(text, sizeof text, pattern, a...);
-  return text;
-}
 
 template <class T>
 Json or_null(const std::optional<T>& value) {
@@ -42,11 +37,12 @@ Json json_of(const Comparison& c) {
       {"arm", c.arm}, {"against", c.against}, {"sentence", c.sentence}, {"significant", c.significant}};
   json["difference"] = json_of(c.interval);
   json["seeds"] = c.seeds;
+  json["complete"] = c.is_complete();
   json["differences"] = c.differences;
   json["standard_deviation"] = c.deviation;
   if (c.has_test)
     json["sign_flip"] = {{"p", c.test.p},
-                         {"p_holm", c.adjusted_p},
+                         {"p_holm", c.is_complete() ? Json(c.adjusted_p) : Json(nullptr)},
                          {"exact", c.test.exact},
                          {"num_patterns", c.test.num_draws},
                          {"smallest_possible_p_holm", c.smallest_adjusted_p},
@@ -68,11 +64,17 @@ Json json_of(const Comparison& c) {
 }
 
 Json json_of(const Guard& g) {
-  Json json = {{"rhythm_reward_change", or_null(g.rhythm_change)},
-               {"training_accuracy_change", or_null(g.accuracy_change)},
-               {"runs_that_warned", g.num_warned},
-               {"reward_hacking_suspected", g.warning}};
+  Json json = {{"rhythm_is_paid", g.is_paid},
+               {"reward_hacking_suspected", g.is_paid ? Json(g.warning) : Json(nullptr)},
+               {"rhythm_trend_t", or_null(g.rhythm_t)},
+               {"accuracy_trend_t", or_null(g.accuracy_t)},
+               {"runs_with_trends", g.num_trends},
+               {"runs_where_rhythm_rose_and_accuracy_fell", g.num_risen},
+               {"runs_that_warned", g.num_warned}};
   for (const auto& [key, value] : g.figures) json[key] = or_null(value);
+  json["terms"] = Json::object();
+  for (const TermMeans& t : g.terms)
+    json["terms"][t.term] = {{"right", or_null(t.right)}, {"wrong", or_null(t.wrong)}};
   return json;
 }
 
@@ -125,16 +127,21 @@ std::string arms_table(const Plan& plan, const Analysis& a) {
   return text;
 }
 
+std::string seeds_text(const Comparison& c) {
+  const std::string n = std::to_string(c.seeds.size());
+  return c.is_complete() ? n : n + " of " + std::to_string(c.num_planned);
+}
+
 std::string comparisons_table(const Analysis& a) {
   std::string text = header({"arm", "against", "seeds", "difference", "95 % interval", "p (sign-flip)",
                              "p (Holm)", "d_z", "d_z corrected", "seeds needed", "seeds needed, all"});
   for (const Comparison& c : a.comparisons) {
     auto count = [](const std::optional<int64_t>& n) { return n ? std::to_string(*n) : std::string("-"); };
-    text += row({c.arm, c.against, std::to_string(c.seeds.size()),
-                 shown_difference(c.interval.mean, a.in_percent),
-                 interval_text(c.interval, a.in_percent, true), c.has_test ? shown_p(c.test.p) : "-",
-                 c.has_test ? shown_p(c.adjusted_p) : "-", number_or_dash(c.effect, "%+.2f"),
-                 number_or_dash(c.effect_corrected, "%+.2f"), count(c.needed), count(c.needed_all)});
+    text +=
+        row({c.arm, c.against, seeds_text(c), shown_difference(c.interval.mean, a.in_percent),
+             interval_text(c.interval, a.in_percent, true), c.has_test ? shown_p(c.test.p) : "-",
+             c.has_test && c.is_complete() ? shown_p(c.adjusted_p) : "-", number_or_dash(c.effect, "%+.2f"),
+             number_or_dash(c.effect_corrected, "%+.2f"), count(c.needed), count(c.needed_all)});
   }
   return text;
 }
@@ -151,31 +158,68 @@ std::string items_table(const Analysis& a) {
   return any ? text : "";
 }
 
-std::string guards_text(const Analysis& a) {
-  if (a.guards.empty()) return "";
+std::string trends_table(const Analysis& a) {
   std::vector<std::string> head = {"arm"};
   for (const auto& [key, value] : a.guards.front().figures) head.push_back(key);
-  head.insert(head.end(), {"change of rhythm reward", "change of training accuracy", "runs that warned"});
-  std::string text =
-                  "## Against fooling oneself\n\nMeans over seeds of the last quarter of the iterations; "
-                  "changes are the "
-                  "last quarter less the first.\n\n" +
-                  header(head),
-              warnings;
+  head.insert(head.end(), {"t of rhythm", "t of accuracy", "runs that rose and fell", "runs that warned"});
+  std::string text = header(head);
   for (const Guard& g : a.guards) {
     std::vector<std::string> cells = {g.arm};
     for (const auto& [key, value] : g.figures) cells.push_back(number_or_dash(value, "%+.3f"));
-    cells.push_back(number_or_dash(g.rhythm_change, "%+.3f"));
-    cells.push_back(number_or_dash(g.accuracy_change, "%+.3f"));
-    cells.push_back(std::to_string(g.num_warned));
+    cells.push_back(number_or_dash(g.rhythm_t, "%+.1f"));
+    cells.push_back(number_or_dash(g.accuracy_t, "%+.1f"));
+    cells.push_back(g.num_trends > 0 ? std::to_string(g.num_risen) + " of " + std::to_string(g.num_trends)
+                                     : "-");
+    cells.push_back(g.is_paid ? std::to_string(g.num_warned) : "-");
     text += row(cells);
-    if (g.warning || g.num_warned > 0)
-      warnings += "* **Reward hacking?** " + g.arm +
-                  (g.warning ? ": the rhythm reward rose while the accuracy of the samples fell."
-                             : ": " + std::to_string(g.num_warned) + " of its runs warned of it.") +
-                  "\n";
   }
-  return text + (warnings.empty() ? "" : "\n" + warnings) + "\n";
+  return text;
+}
+
+std::string terms_table(const Analysis& a) {
+  std::string text = header({"term", "arm", "right answers", "wrong answers"});
+  std::set<std::string> names;
+  for (const Guard& g : a.guards)
+    for (const TermMeans& t : g.terms) names.insert(t.term);
+  for (const std::string& name : names)
+    for (const Guard& g : a.guards)
+      for (const TermMeans& t : g.terms)
+        if (t.term == name)
+          text += row(
+              {"`" + name + "`", g.arm, number_or_dash(t.right, "%.4f"), number_or_dash(t.wrong, "%.4f")});
+  return names.empty() ? "" : text;
+}
+
+std::string guards_text(const Analysis& a) {
+  if (a.guards.empty()) return "";
+  std::string text =
+      "## Against fooling oneself\n\nFigures are means over seeds of the last quarter of the iterations. t "
+      "is "
+      "that of the least-squares trend over all iterations, of the mean over seeds: of the rhythm terms "
+      "before "
+      "standardisation, and of the accuracy of the sampled answers. Above 2 and below -2 together mean that "
+      "rhythm may be bought with accuracy. Where lambda is 0 nothing is paid and nothing can be gamed.\n\n" +
+      trends_table(a) + "\n";
+  bool any_paid = false, any_trend = false;
+  std::string warnings;
+  for (const Guard& g : a.guards) {
+    any_paid = any_paid || g.is_paid;
+    any_trend = any_trend || g.num_trends > 0;
+    if (g.warning) warnings += "* **Reward hacking?** " + warning_of(g) + "\n";
+  }
+  if (!warnings.empty())
+    text += warnings + "\n";
+  else if (any_trend)
+    text += "No arm shows a rhythm that rises while accuracy falls.\n\n";
+  else if (any_paid)
+    text += "No run is long enough for trends, so this says nothing about reward hacking.\n\n";
+  const std::string terms = terms_table(a);
+  if (!terms.empty())
+    text +=
+        "### Terms by right and wrong answers\n\nMeans of what the metrics log. A difference between the two "
+        "columns may come from length, number of steps or style: nothing is held constant.\n\n" +
+        terms + "\n";
+  return text;
 }
 
 std::string method_text(const Plan& plan, const Analysis& a) {
@@ -187,7 +231,7 @@ std::string method_text(const Plan& plan, const Analysis& a) {
          "two-sided sign-flip test of the paired differences by seed (" +
          (exact ? "exact, all sign patterns"
                 : "above 20 seeds 200,000 random sign patterns of a fixed seed") +
-         "), adjusted by Holm over " + std::to_string(a.num_tests) + " comparisons at level " +
+         "), adjusted by Holm over " + std::to_string(a.num_tests) + " planned comparisons at level " +
          format("%.3g", c.alpha) +
          ". Intervals are t intervals over seeds, unadjusted. Seeds needed: to see a "
          "difference of " +
@@ -209,6 +253,8 @@ Json report_json(const Plan& plan, const Results& results, const Analysis& a) {
   const ExperimentConfig& c = plan.experiment.config;
   Json json = {{"name", c.name},         {"metric", c.metric}, {"alpha", c.alpha},
                {"baseline", c.baseline}, {"seeds", c.seeds},   {"num_comparisons", a.num_tests}};
+  json["provisional"] = a.num_missing > 0;
+  json["num_missing"] = a.num_missing;
   json["difference_of_interest"] = c.difference_of_interest;
   json["power"] = c.power;
   for (size_t i = 0; i < a.arms.size(); ++i) {
@@ -234,7 +280,10 @@ std::string report_markdown(const Plan& plan, const Analysis& a,
       for (size_t i = 0; i < arm.missing.size(); ++i)
         missing += (i ? ", " : arm.missing.size() > 1 ? "s " : " ") + std::to_string(arm.missing[i]);
     }
-  if (!missing.empty()) text += "**Not complete.** Missing runs: " + missing + ".\n\n";
+  if (!missing.empty())
+    text += "**Provisional.** Missing: " + missing +
+            ". A comparison that is not complete counts as p = 1 in Holm's correction, and nothing is called "
+            "significant before all is there.\n\n";
   text += "## What was found\n\n";
   for (const Comparison& c : a.comparisons) text += "* " + c.sentence + "\n";
   text += "\n" + method_text(plan, a) + "\n## Arms\n\n" + arms_table(plan, a) + "\n";

@@ -1,7 +1,6 @@
 #include "experiment/results.h"
 
 #include <nlohmann/json.hpp>
-#include <set>
 #include <sstream>
 
 #include "core/error.h"
@@ -56,9 +55,6 @@ CellResult read_cell(const Plan& plan, const Cell& cell) {
   if (cell.config.eval.samples == 1) result.right = right_by_problem(folder + "/samples.jsonl");
   if (plan.arm_of(cell).evaluate_only) return result;
   result.curves = read_curves(cell.folder + "/metrics.jsonl");
-  const std::string log = cell.folder + "/log.txt";
-  result.hacking_warned =
-      core::exists(log) && core::read_file(log).find("reward hacking") != std::string::npos;
   if (cell.start < 0) return result;
   const StartEvaluation& start = plan.evaluations[static_cast<size_t>(cell.start)];
   if (!is_finished(start)) return result;
@@ -100,22 +96,20 @@ Results read_results(const Plan& plan) {
     results.arms.push_back({.name = arm.name,
                             .against = arm.against,
                             .evaluate_only = arm.evaluate_only,
+                            .rhythm = {},
                             .cells = {},
                             .missing = {}});
   for (const Cell& cell : plan.cells) {
     ArmResults& arm = results.arms[cell.arm];
+    arm.rhythm = cell.config.rhythm;
     if (state_of(plan, cell).progress != Progress::kFinished) {
       arm.missing.push_back(cell.seed);
       continue;
     }
     arm.cells[cell.seed] = read_cell(plan, cell);
   }
-  for (size_t a = 0; a < results.arms.size(); ++a) {
-    std::set<std::string> folders;
-    for (const Cell& cell : plan.cells)
-      if (cell.arm == a) folders.insert(result_folder(plan, cell));
-    results.arms[a].one_evaluation = results.arms[a].evaluate_only && folders.size() == 1;
-  }
+  for (size_t a = 0; a < results.arms.size(); ++a)
+    results.arms[a].one_evaluation = is_one_evaluation(plan, a);
   return results;
 }
 

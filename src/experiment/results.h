@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "experiment/plan.h"
+#include "rhythm/rhythm_config.h"
 
 namespace pan::experiment {
 
@@ -20,13 +21,14 @@ struct CellResult {
   double value = 0;                       // the experiment's metric
   std::map<std::string, bool> right;      // by problem; empty where a problem has several answers
   std::map<std::string, Curve> curves;    // every figure of metrics.jsonl, and the start evaluation's at 0
-  bool hacking_warned = false;            // the run itself warned of reward hacking
   std::map<std::string, double> metrics;  // of the last evaluation, keys begin with eval/
 };
 
 struct ArmResults {
-  std::string name, against;
+  std::string name;
+  std::vector<std::string> against;
   bool evaluate_only = false;
+  rhythm::RhythmConfig rhythm;  // its settings, the same with every seed
   bool one_evaluation = false;  // all seeds share one evaluation: greedy answers of an untrained model
   std::map<int64_t, CellResult> cells;  // by seed
   std::vector<int64_t> missing;         // seeds without a finished run
