@@ -278,12 +278,16 @@ void run_keys(Table& t) {
   t.add("training/epoch", "epoch", "prompts drawn / prompts in the data", "Passes over the data.");
   t.add("training/num_sequences", "sequence", "in this iteration", "Samples trained on.");
   t.add("eval/accuracy", "", "mean over items of pass@1", "Main figure of an evaluation in training.");
-  t.add("eval/{name}", "", "as in results.json of an evaluation", "One figure of an evaluation in training.");
-  t.add("eval/{name}@{k}", "", "as in results.json of an evaluation",
-        "pass@k, avg@k, maj@k of an evaluation in training.");
-  t.add("eval/{task}/{name}", "", "as in results.json of an evaluation", "One figure by task or size.");
-  t.add("eval/{name}/{task}/{size}", "", "as in results.json of an evaluation",
-        "One figure by task and size, of a mix.");
+  t.add("eval/accuracy/{group}", "", "the same over the items of one task or size", "Accuracy by group.");
+  t.add("eval/accuracy/{task}/{size}", "", "the same over the items of one size of a task of a mix",
+        "Accuracy by task and size.");
+  t.add("eval/avg@{k}", "", "mean over items of the share of k answers that is right", "Is eval/accuracy.");
+  t.add("eval/maj@{k}", "", "share of items whose commonest answer of k is right", "Vote of k answers.");
+  t.add("eval/pass@{k}", "", "share of items with a right one among k answers", "Best of k answers.");
+  t.add("eval/score/{term}", "", "mean over answers", "One named term of the task's reward.");
+  t.add("eval/no_answer_rate", "", "share of answers in which no answer can be read", "Format failures.");
+  t.add("eval/truncated_rate", "", "share of answers that the length limit cut off", "Too long.");
+  t.add("eval/response_length/mean", "token", "mean over answers", "Length of the answers.");
   for (const char* group : {"val-core", "val-aux"}) {
     t.add(std::string(group) + "/{task}/{name}/mean@{n}", "", "mean over items of the mean over n samples",
           "verl's path.");

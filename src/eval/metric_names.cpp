@@ -1,0 +1,15 @@
+#include "eval/metric_names.h"
+
+namespace pan::eval {
+
+std::vector<std::string> metric_names(const tasks::Task& task, const EvalConfig& config) {
+  std::vector<std::string> names = {"accuracy", "no_answer_rate", "truncated_rate", "response_length/mean"};
+  if (config.samples > 1)
+    for (const char* kind : {"avg@", "maj@", "pass@"}) names.push_back(kind + std::to_string(config.samples));
+  // Every answer has the same terms, a bad one too.
+  const tasks::Verdict verdict = task.judge(task.problem(tasks::Split::kEval, 0), "");
+  for (const auto& [term, value] : verdict.terms) names.push_back("score/" + term);
+  return names;
+}
+
+}  // namespace pan::eval
