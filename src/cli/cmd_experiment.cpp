@@ -31,7 +31,8 @@ void show(const experiment::Plan& plan, const experiment::Outcome& outcome) {
 int run(const Options& o) {
   std::vector<std::string> overrides = o.set;
   if (!o.output.empty()) overrides.push_back("output=" + o.output);
-  const experiment::Plan plan = experiment::make_plan(experiment::load_experiment(o.config, overrides));
+  const experiment::Plan plan =
+      experiment::make_plan(experiment::load_experiment(o.config, overrides), program_text());
   for (const std::string& note : plan.notes) core::log_warn(note);
   if (o.dry_run) {
     for (const std::string& line : experiment::dry_run(plan)) std::printf("%s\n", line.c_str());

@@ -30,5 +30,7 @@ int resume_sft(const std::string& run_dir, const std::vector<std::string>& set);
 
 // Several lines: version, git commit, LibTorch, CUDA, cuDNN, instruction set.
 std::string version_text();
+// Its first line: "pan-ppo 0.1.0 (commit 0123456789ab)".
+std::string program_text();
 
 }  // namespace pan::cli

@@ -22,9 +22,11 @@ std::string cuda_text() {
 
 }  // namespace
 
+std::string program_text() { return "pan-ppo " PAN_VERSION " (commit " PAN_COMMIT ")"; }
+
 std::string version_text() {
-  return "pan-ppo " PAN_VERSION " (commit " PAN_COMMIT ")\nLibTorch " PAN_LIBTORCH_VERSION "\n" +
-         cuda_text() + "\ninstruction set " + core::isa().name();
+  return program_text() + "\nLibTorch " PAN_LIBTORCH_VERSION "\n" + cuda_text() + "\ninstruction set " +
+         core::isa().name();
 }
 
 }  // namespace pan::cli

@@ -13,7 +13,9 @@
 #include "core/log.h"
 #include "core/signals.h"
 #include "core/threads.h"
+#include "experiment/preflight.h"
 #include "experiment/processes.h"
+#include "experiment/provenance.h"
 #include "experiment/report.h"
 
 namespace pan::experiment {
@@ -67,7 +69,7 @@ class Runner {
  public:
   explicit Runner(const Plan& plan)
       : plan_(plan), out_(plan.experiment.config.output), program_(this_program()) {
-    for (const char* folder : {"/configs", "/logs", "/evaluations", "/runs"})
+    for (const char* folder : {"/configs", "/logs", "/evaluations", "/origins", "/runs"})
       core::disk().make_folders(out_ + folder);
   }
 
@@ -98,10 +100,21 @@ class Runner {
   Command training_command(size_t i, Progress progress) {
     const Cell& cell = plan_.cells[i];
     if (progress == Progress::kStopped) wait_until_free(cell.folder);
+    note_origin(cell, progress);
     const std::string config = write_config(slug(plan_, cell), cell.config);
     return {.words = {program_, "train", "--config", config, "--run-dir", cell.folder, "--auto-resume"},
             .log = out_ + "/logs/" + slug(plan_, cell) + ".txt",
             .id = i};
+  }
+
+  void note_origin(const Cell& cell, Progress progress) {
+    const std::string path = origin_path(plan_, cell);
+    Origin origin = progress == Progress::kNew ? Origin{} : read_origin(path);
+    if (std::find(origin.programs.begin(), origin.programs.end(), plan_.program) == origin.programs.end())
+      origin.programs.push_back(plan_.program);
+    for (const std::string& folder : {cell.config.model.path, cell.config.rl.critic.path})
+      if (plan_.models.count(folder)) origin.models[folder] = plan_.models.at(folder);
+    write_origin(path, origin);
   }
 
   std::string write_config(const std::string& name, const config::RunConfig& config) {
@@ -173,6 +186,7 @@ Outcome run_experiment(const Plan& plan) {
   const ExperimentConfig& c = plan.experiment.config;
   core::install_stop_signals();
   for (const Cell& cell : plan.cells) state_of(plan, cell);  // settings are compared before anything is begun
+  preflight(plan);
   core::disk().make_folders(c.output);
   const core::FolderLock lock(c.output);
   const int64_t cores = core::usable_cpus();
@@ -192,6 +206,7 @@ Outcome report_only(const Plan& plan) {
 
 std::vector<std::string> dry_run(const Plan& plan) {
   const ExperimentConfig& c = plan.experiment.config;
+  preflight(plan);
   std::vector<std::string> lines;
   int64_t finished = 0;
   for (const StartEvaluation& e : plan.evaluations)

@@ -1,6 +1,6 @@
 // `pan-ppo experiment`: does what is left to do, writes the report.
 //
-//   const Outcome o = run_experiment(make_plan(load_experiment(path, {})));
+//   const Outcome o = run_experiment(make_plan(load_experiment(path, {}), program));
 #pragma once
 
 #include <cstdint>
@@ -22,13 +22,14 @@ struct Outcome {
 
 // Evaluates the start model once for all arms that ask the same of it, then trains what is not finished, seed
 // by seed. A run that was stopped goes on, a finished one is left alone. The report is written whatever
-// happened. Errors: those of state_of(); kConfig where another process works in the output folder.
+// happened. Errors: those of preflight() and state_of(), before anything is begun; kConfig where another
+// process works in the output folder.
 Outcome run_experiment(const Plan& plan);
 
 // Reads what is there and writes the report.
 Outcome report_only(const Plan& plan);
 
-// What would be done, a line each.
+// What would be done, a line each, after everything that preflight() looks at. Errors: its.
 std::vector<std::string> dry_run(const Plan& plan);
 
 }  // namespace pan::experiment

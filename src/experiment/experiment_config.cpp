@@ -8,7 +8,9 @@
 
 #include "config/load.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/nearest.h"
+#include "metrics/catalog.h"
 
 namespace pan::experiment {
 namespace {
@@ -47,6 +49,11 @@ Json base_of(const ExperimentConfig& c, const std::string& source) {
   Json base = core::parse_json(c.base, source);
   if (base.is_string()) {
     const auto path = base.get<std::string>();
+    if (!core::exists(path))
+      throw bad("there is no such base configuration", source, "/base")
+          .expected("a configuration file; a relative path counts from the working folder")
+          .got(path)
+          .remedy("Start from the folder that the path counts from, such as the repository's root");
     return core::parse_json(config::config_text(path), path, core::JsonDialect::kWithComments);
   }
   if (!base.is_object() || base.empty())
@@ -129,6 +136,29 @@ void check_comparisons(const Experiment& e) {
         .remedy("Leave `against` out: then an arm is compared with the baseline");
 }
 
+core::Error no_figure(const std::string& what, const Experiment& e, const std::string& pointer,
+                      const std::string& key) {
+  std::vector<std::string> names;
+  for (const metrics::KeyInfo& info : metrics::catalog())
+    if (pointer != "/metric" || info.key.rfind("eval/", 0) == 0) names.push_back(info.key);
+  const std::string near = core::nearest(key, names);
+  return bad(what, e.source, pointer)
+      .expected(pointer == "/metric" ? "eval/accuracy or another key of eval/ in docs/metrics.md"
+                                     : "a key of docs/metrics.md")
+      .got(key)
+      .remedy(near.empty() ? "docs/metrics.md lists every figure" : "Did you mean " + near + "?");
+}
+
+// Before anything is run; names that only the task knows are looked at by preflight().
+void check_figures(const Experiment& e) {
+  const ExperimentConfig& c = e.config;
+  if (c.metric.rfind("eval/", 0) != 0 || metrics::find_key(c.metric) == nullptr)
+    throw no_figure("arms are compared by a figure of the last evaluation", e, "/metric", c.metric);
+  for (size_t i = 0; i < c.curves.size(); ++i)
+    if (metrics::find_key(c.curves[i]) == nullptr)
+      throw no_figure("no run has such a figure", e, "/curves/" + std::to_string(i), c.curves[i]);
+}
+
 void check(const Experiment& e) {
   const ExperimentConfig& c = e.config;
   if (e.arms.size() < 2)
@@ -139,10 +169,7 @@ void check(const Experiment& e) {
     throw bad("an experiment needs seeds, each once", e.source, "/seeds")
         .expected("a list such as [1, 2, 3]")
         .got(core::dump_json(Json(c.seeds)));
-  if (c.metric.rfind("eval/", 0) != 0)
-    throw bad("arms are compared by a figure of the last evaluation", e.source, "/metric")
-        .expected("eval/accuracy or another key that begins with eval/")
-        .got(c.metric);
+  check_figures(e);
   if (c.output.empty())
     throw bad("an experiment needs a folder for its runs", e.source, "/output")
         .expected("a folder such as runs/my_experiment")
@@ -152,33 +179,55 @@ void check(const Experiment& e) {
   check_comparisons(e);
 }
 
-std::vector<Arm> read_arms(const ExperimentConfig& c, const std::string& source) {
-  Json base = base_of(c, source);
-  merge(base, object_of(c.set, source, "/set"), source + " at /set");
-  const Json arms = object_of(c.arms, source, "/arms");
-  std::vector<Arm> list;
-  for (const auto& [name, value] : arms.items()) {
-    const std::string pointer = "/arms/" + name;
-    if (!is_name(name))
-      throw bad("an arm's name is also that of a folder", source, pointer)
-          .expected("letters, digits, _ - . +")
-          .got("\"" + name + "\"");
-    if (!value.is_object())
-      throw bad("an arm is an object of changes", source, pointer)
-          .expected("{...}")
-          .got(core::dump_json(value));
-    Json changes = value;
-    Arm arm{.name = name, .against = {}, .config = {}};
-    arm.evaluate_only = take_flag(changes, "evaluate_only", source, pointer);
-    arm.against = take_against(
-        changes, name == c.baseline ? std::vector<std::string>{} : std::vector<std::string>{c.baseline},
-        source, pointer);
-    Json tree = base;
-    merge(tree, changes, source + " at " + pointer);
-    arm.config = core::dump_json(tree);
-    list.push_back(std::move(arm));
-  }
-  return list;
+// The experiment itself gives each run its seed and its threads.
+void refuse_own_keys(const Json& changes, const std::string& source, const std::string& pointer) {
+  for (const char* key : {"seed", "threads"})
+    if (changes.contains(key))
+      throw bad(std::string(key) + " is set by the experiment, for all arms alike", source,
+                pointer + "/" + key)
+          .expected("nothing")
+          .got(core::dump_json(changes[key]))
+          .remedy(std::string("Use the experiment's ") +
+                  (std::string(key) == "seed" ? "seeds" : "threads_per_run") + " instead");
+}
+
+Arm read_arm(const std::string& name, const Json& value, const Json& base, const ExperimentConfig& c,
+             const std::string& source) {
+  const std::string pointer = "/arms/" + name;
+  if (!is_name(name))
+    throw bad("an arm's name is also that of a folder", source, pointer)
+        .expected("letters, digits, _ - . +")
+        .got("\"" + name + "\"");
+  if (!value.is_object())
+    throw bad("an arm is an object of changes", source, pointer)
+        .expected("{...}")
+        .got(core::dump_json(value));
+  Json own = value;
+  Arm arm{.name = name, .evaluate_only = false, .against = {}, .config = {}, .changes = {}};
+  arm.evaluate_only = take_flag(own, "evaluate_only", source, pointer);
+  arm.against = take_against(
+      own, name == c.baseline ? std::vector<std::string>{} : std::vector<std::string>{c.baseline}, source,
+      pointer);
+  Json changes = Json::object(), tree = base;
+  merge(changes, own, source + " at " + pointer);
+  refuse_own_keys(changes, source, pointer);
+  merge(tree, own, source + " at " + pointer);
+  arm.changes = core::dump_json(changes);
+  arm.config = core::dump_json(tree);
+  return arm;
+}
+
+void read_arms(Experiment& e) {
+  const ExperimentConfig& c = e.config;
+  Json base = base_of(c, e.source);
+  const Json set = object_of(c.set, e.source, "/set");
+  Json changes = Json::object();
+  merge(changes, set, e.source + " at /set");
+  refuse_own_keys(changes, e.source, "/set");
+  merge(base, set, e.source + " at /set");
+  e.base = core::dump_json(base);
+  const Json arms = object_of(c.arms, e.source, "/arms");
+  for (const auto& [name, value] : arms.items()) e.arms.push_back(read_arm(name, value, base, c, e.source));
 }
 
 }  // namespace
@@ -242,7 +291,7 @@ Experiment load_experiment(const std::string& path, const std::vector<std::strin
   Json tree = core::parse_json(text, path, core::JsonDialect::kWithComments);
   config::Places places(path, text);
   places.apply(tree, overrides);
-  Experiment e{.config = {}, .arms = {}, .source = path};
+  Experiment e{.config = {}, .base = {}, .arms = {}, .source = path};
   core::read_fields([&](core::Fields& f) { describe(f, e.config); }, tree, path,
                     [&](const std::string& pointer) { return places.line_of(pointer); });
   if (e.config.name.empty()) {
@@ -251,7 +300,7 @@ Experiment load_experiment(const std::string& path, const std::vector<std::strin
     e.config.name = e.config.name.substr(0, e.config.name.find_last_of('.'));
   }
   while (e.config.output.size() > 1 && e.config.output.back() == '/') e.config.output.pop_back();
-  e.arms = read_arms(e.config, path);
+  read_arms(e);
   check(e);
   return e;
 }

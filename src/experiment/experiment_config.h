@@ -28,7 +28,8 @@ struct ExperimentConfig {
   double alpha = 0.05;
   double difference_of_interest = 0.05;
   double power = 0.8;
-  std::vector<std::string> curves = {"eval/accuracy", "critic/score/mean", "rhythm/reward/mean"};
+  std::vector<std::string> curves = {"eval/accuracy", "reward/accuracy", "rhythm/entropy_term/mean",
+                                     "rhythm/concentration_term/mean"};
 };
 void describe(core::Fields& f, ExperimentConfig& c);
 
@@ -37,10 +38,12 @@ struct Arm {
   bool evaluate_only = false;        // the start model, not trained
   std::vector<std::string> against;  // arms that it is compared with, in this order
   std::string config;                // run configuration as JSON text, not resolved
+  std::string changes;               // of the base, as a JSON tree: {"rhythm": {"lambda": 0}}
 };
 
 struct Experiment {
   ExperimentConfig config;
+  std::string base;       // what all arms share, `set` included: JSON text, not resolved
   std::vector<Arm> arms;  // in the order of the file; seeds are distinct
   std::string source;     // the file, for messages
 };

@@ -10,6 +10,8 @@
 #include "config/load.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "experiment/provenance.h"
+#include "experiment/same_problems.h"
 
 namespace pan::experiment {
 namespace {
@@ -17,7 +19,7 @@ namespace {
 using core::Json;
 
 // Everything that decides what an evaluation of the start model finds.
-std::string evaluation_id(const config::RunConfig& c) {
+std::string evaluation_id(const Plan& plan, const config::RunConfig& c) {
   const Json all = config::resolved(c);
   Json key = {{"model", all["model"]},
               {"prompt", all["prompt"]},
@@ -28,12 +30,14 @@ std::string evaluation_id(const config::RunConfig& c) {
   key["max_new_tokens"] = c.eval.max_new_tokens > 0 ? c.eval.max_new_tokens : c.rollout.max_new_tokens;
   key["stop_strings"] = c.rollout.stop_strings;
   key["threads"] = c.threads;
+  key["weights"] = plan.models.at(c.model.path);
+  key["program"] = plan.program;
   if (c.eval.temperature > 0) key["seed"] = c.seed;
   return core::sha256(core::dump_json(key)).substr(0, 12);
 }
 
 int64_t start_evaluation(Plan& plan, const Cell& cell) {
-  const std::string id = evaluation_id(cell.config);
+  const std::string id = evaluation_id(plan, cell.config);
   for (size_t i = 0; i < plan.evaluations.size(); ++i)
     if (plan.evaluations[i].id == id) return static_cast<int64_t>(i);
   plan.evaluations.push_back({.id = id,
@@ -43,16 +47,54 @@ int64_t start_evaluation(Plan& plan, const Cell& cell) {
   return static_cast<int64_t>(plan.evaluations.size()) - 1;
 }
 
-config::RunConfig config_of(Plan& plan, const Arm& arm, int64_t seed) {
-  const ExperimentConfig& c = plan.experiment.config;
-  const config::Loaded loaded = config::load_run_json(
-      core::parse_json(arm.config, plan.experiment.source), plan.experiment.source + ", arm " + arm.name,
-      {"seed=" + std::to_string(seed), "threads=" + std::to_string(c.threads_per_run)});
-  for (const std::string& note : loaded.notes) {
-    const std::string line = "arm " + arm.name + ": " + note;
-    if (std::find(plan.notes.begin(), plan.notes.end(), line) == plan.notes.end()) plan.notes.push_back(line);
+// Does the note "/a/b: ..." speak of something that `changes` sets?
+bool is_about(const std::string& note, const Json& changes) {
+  const std::string pointer = note.substr(0, note.find(':'));
+  const Json* node = &changes;
+  for (size_t start = 1; start < pointer.size();) {
+    const size_t end = std::min(pointer.find('/', start), pointer.size());
+    const auto at = node->find(pointer.substr(start, end - start));
+    if (at == node->end()) return false;
+    node = &*at;
+    if (!node->is_object()) return true;
+    start = end + 1;
   }
+  return true;
+}
+
+void add_note(Plan& plan, const std::string& note) {
+  if (std::find(plan.notes.begin(), plan.notes.end(), note) == plan.notes.end()) plan.notes.push_back(note);
+}
+
+config::Loaded load(const Plan& plan, const std::string& tree, const std::string& name, int64_t seed) {
+  const ExperimentConfig& c = plan.experiment.config;
+  return config::load_run_json(
+      core::parse_json(tree, plan.experiment.source), plan.experiment.source + ", " + name,
+      {"seed=" + std::to_string(seed), "threads=" + std::to_string(c.threads_per_run)});
+}
+
+config::RunConfig base_config(Plan& plan) {
+  const config::Loaded loaded =
+      load(plan, plan.experiment.base, "base", plan.experiment.config.seeds.front());
+  for (const std::string& note : loaded.notes) add_note(plan, "all arms: " + note);
   return loaded.config;
+}
+
+// A setting that the arm inherits and cannot use is no mistake of the file's: the other arms use it.
+config::RunConfig config_of(Plan& plan, const Arm& arm, int64_t seed) {
+  const config::Loaded loaded = load(plan, arm.config, "arm " + arm.name, seed);
+  const Json changes = core::parse_json(arm.changes, plan.experiment.source);
+  for (const std::string& note : loaded.notes)
+    if (is_about(note, changes)) add_note(plan, "arm " + arm.name + ": " + note);
+  for (const std::string& doubt : doubts_of(arm, plan.base, loaded.config)) add_note(plan, doubt);
+  return loaded.config;
+}
+
+void read_models(Plan& plan, const config::RunConfig& c) {
+  std::vector<std::string> folders = {c.model.path};
+  if (!c.rl.critic.path.empty()) folders.push_back(c.rl.critic.path);
+  for (const std::string& folder : folders)
+    if (plan.models.count(folder) == 0) plan.models[folder] = model_checksum(folder);
 }
 
 void check_cell(const Plan& plan, const Arm& arm, const config::RunConfig& c) {
@@ -115,10 +157,32 @@ void check_same(const std::string& source, const Cell& cell) {
       .remedy("Take back the change, remove that folder to run it again, or set another output folder");
 }
 
+void check_same_models(const Plan& plan, const Cell& cell) {
+  const Origin origin = read_origin(origin_path(plan, cell));
+  for (const auto& [folder, checksum] : origin.models) {
+    const auto now = plan.models.find(folder);
+    if (now == plan.models.end() || now->second == checksum) continue;
+    throw core::Error(core::ErrorKind::kConfig, "this run was made from other weights than are there now")
+        .where(cell.folder)
+        .pointer(folder)
+        .expected("checksum " + now->second)
+        .got(checksum)
+        .remedy(
+            "Bring the weights back, remove the run's folder to run it again, or set another output folder");
+  }
+}
+
 }  // namespace
 
-Plan make_plan(const Experiment& experiment) {
-  Plan plan{.experiment = experiment, .evaluations = {}, .cells = {}, .notes = {}};
+Plan make_plan(const Experiment& experiment, const std::string& program) {
+  Plan plan{.experiment = experiment,
+            .base = {},
+            .program = program,
+            .models = {},
+            .evaluations = {},
+            .cells = {},
+            .notes = {}};
+  plan.base = base_config(plan);
   for (int64_t seed : experiment.config.seeds) {
     for (size_t a = 0; a < experiment.arms.size(); ++a) {
       const Arm& arm = experiment.arms[a];
@@ -129,6 +193,8 @@ Plan make_plan(const Experiment& experiment) {
                 .config = {}};
       cell.config = config_of(plan, arm, seed);
       check_cell(plan, arm, cell.config);
+      check_same_problems(experiment, arm, plan.base, cell.config);
+      read_models(plan, cell.config);
       if (arm.evaluate_only || cell.config.eval.at_start) cell.start = start_evaluation(plan, cell);
       if (!arm.evaluate_only) {
         // The evaluation before training is shared, so no run does its own.
@@ -139,6 +205,11 @@ Plan make_plan(const Experiment& experiment) {
     }
   }
   return plan;
+}
+
+std::string origin_path(const Plan& plan, const Cell& cell) {
+  return plan.experiment.config.output + "/origins/" + plan.arm_of(cell).name + "_seed_" +
+         std::to_string(cell.seed) + ".json";
 }
 
 std::string result_folder(const Plan& plan, const Cell& cell) {
@@ -171,6 +242,7 @@ State state_of(const Plan& plan, const Cell& cell) {
   if (plan.arm_of(cell).evaluate_only) return {done ? Progress::kFinished : Progress::kNew};
   if (!core::exists(cell.folder + "/config.json")) return {};
   check_same(plan.experiment.source, cell);
+  check_same_models(plan, cell);
   return {done ? Progress::kFinished : Progress::kStopped, newest_checkpoint(cell.folder + "/checkpoints")};
 }
 

@@ -4,10 +4,11 @@
 //   for (const Cell& cell : plan.cells) const State s = state_of(plan, cell);
 //
 // Folders below the output: evaluations/ID of the start model, one for all cells that ask the same of it;
-// runs/ARM/seed_N of each trained cell; configs/ and logs/ of each.
+// runs/ARM/seed_N of each trained cell; configs/, logs/ and origins/ of each.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -37,15 +38,19 @@ struct Cell {
 
 struct Plan {
   Experiment experiment;
+  config::RunConfig base;                     // what all arms share
+  std::string program;                        // version and commit of this program
+  std::map<std::string, std::string> models;  // folder -> checksum of the weights that runs start from
   std::vector<StartEvaluation> evaluations;
   std::vector<Cell> cells;         // all arms of the first seed, then of the next
-  std::vector<std::string> notes;  // settings without effect, once each
+  std::vector<std::string> notes;  // settings without effect and doubts about the comparison, once each
 
   const Arm& arm_of(const Cell& cell) const { return experiment.arms[cell.arm]; }
 };
 
-// Checks every arm's configuration. Errors: kConfig with the arm.
-Plan make_plan(const Experiment& experiment);
+// Checks every arm's configuration and reads the models' bytes. `program`: version and commit, part of an
+// evaluation's identity. Errors: kConfig with the arm; kData for a model folder that is not there.
+Plan make_plan(const Experiment& experiment, const std::string& program);
 
 // Does one evaluation serve all seeds of the arm? Of an untrained model whose answers do not depend on the
 // seed.
@@ -58,10 +63,13 @@ struct State {
   Progress progress = Progress::kNew;
   int64_t iteration = 0;  // of the newest checkpoint
 };
-// Looks at the disk. Error: kConfig where the run's folder holds a run with other settings, with the folder
-// and the keys.
+// Looks at the disk. Error: kConfig where the run's folder holds a run with other settings or from other
+// weights, with the folder and what differs.
 State state_of(const Plan& plan, const Cell& cell);
 bool is_finished(const StartEvaluation& evaluation);
+
+// Where it is written which program and which weights the cell's run was begun with.
+std::string origin_path(const Plan& plan, const Cell& cell);
 
 // Where results.json and samples.jsonl of the cell's last evaluation are, or will be.
 std::string result_folder(const Plan& plan, const Cell& cell);

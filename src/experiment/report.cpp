@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "config/load.h"
 #include "core/file.h"
 #include "experiment/sentences.h"
 #include "experiment/text.h"
@@ -255,6 +256,10 @@ Json report_json(const Plan& plan, const Results& results, const Analysis& a) {
                {"baseline", c.baseline}, {"seeds", c.seeds},   {"num_comparisons", a.num_tests}};
   json["provisional"] = a.num_missing > 0;
   json["num_missing"] = a.num_missing;
+  json["program"] = plan.program;
+  json["programs_of_runs"] = results.programs;
+  json["models"] = plan.models;
+  json["base"] = config::resolved(plan.base);
   json["difference_of_interest"] = c.difference_of_interest;
   json["power"] = c.power;
   for (size_t i = 0; i < a.arms.size(); ++i) {
@@ -270,7 +275,7 @@ Json report_json(const Plan& plan, const Results& results, const Analysis& a) {
   return json;
 }
 
-std::string report_markdown(const Plan& plan, const Analysis& a,
+std::string report_markdown(const Plan& plan, const Results& results, const Analysis& a,
                             const std::vector<std::pair<std::string, std::string>>& pictures) {
   std::string text = "# " + plan.experiment.config.name + "\n\n";
   std::string missing;
@@ -284,6 +289,9 @@ std::string report_markdown(const Plan& plan, const Analysis& a,
     text += "**Provisional.** Missing: " + missing +
             ". A comparison that is not complete counts as p = 1 in Holm's correction, and nothing is called "
             "significant before all is there.\n\n";
+  if (results.programs.size() > 1)
+    text += "**Mixed.** The runs were made by " + std::to_string(results.programs.size()) +
+            " versions of the program (report.json, `programs_of_runs`).\n\n";
   text += "## What was found\n\n";
   for (const Comparison& c : a.comparisons) text += "* " + c.sentence + "\n";
   text += "\n" + method_text(plan, a) + "\n## Arms\n\n" + arms_table(plan, a) + "\n";
@@ -343,7 +351,7 @@ void write_report(const Plan& plan, const Results& results, const Analysis& anal
   }
   core::write_file_atomic(disk, c.output + "/report.json",
                           core::dump_json(report_json(plan, results, analysis), 2) + "\n");
-  core::write_file_atomic(disk, c.output + "/report.md", report_markdown(plan, analysis, pictures));
+  core::write_file_atomic(disk, c.output + "/report.md", report_markdown(plan, results, analysis, pictures));
 }
 
 }  // namespace pan::experiment

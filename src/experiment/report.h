@@ -14,7 +14,7 @@ namespace pan::experiment {
 
 core::Json report_json(const Plan& plan, const Results& results, const Analysis& analysis);
 // `pictures`: file name and title of each.
-std::string report_markdown(const Plan& plan, const Analysis& analysis,
+std::string report_markdown(const Plan& plan, const Results& results, const Analysis& analysis,
                             const std::vector<std::pair<std::string, std::string>>& pictures);
 // Mean over the finished seeds of each trained arm by iteration, t interval, single seeds. Arms without the
 // figure are left out.

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "experiment/provenance.h"
 
 namespace pan::experiment {
 namespace {
@@ -107,6 +108,8 @@ Results read_results(const Plan& plan) {
       continue;
     }
     arm.cells[cell.seed] = read_cell(plan, cell);
+    for (const std::string& program : read_origin(origin_path(plan, cell)).programs)
+      ++results.programs[program];
   }
   for (size_t a = 0; a < results.arms.size(); ++a)
     results.arms[a].one_evaluation = is_one_evaluation(plan, a);

@@ -36,6 +36,7 @@ struct ArmResults {
 
 struct Results {
   std::vector<ArmResults> arms;
+  std::map<std::string, int64_t> programs{};  // versions that finished runs were begun or gone on with: runs
   const ArmResults& arm(const std::string& name) const;
 };
 
