@@ -196,6 +196,11 @@ void rhythm_keys(Table& t) {
   }
   t.add("rhythm/entropy_term/mean", "", "mean over steps of E_k", "Before standardisation.");
   t.add("rhythm/concentration_term/mean", "", "mean over steps of C_k", "Before standardisation.");
+  for (const auto& [name, what] : {std::pair{"entropy", "E_k"}, std::pair{"concentration", "C_k"}})
+    for (const char* answer : {"right", "wrong"})
+      t.add(std::string("rhythm/") + name + "_term/" + answer, "",
+            std::string("mean over the steps of ") + answer + " answers of " + what,
+            "Does the term go with being right?");
   for (const char* phase : {"preplan", "anchor"}) {
     const std::string over = std::string("mean over steps of the mean over their ") + phase + " positions";
     t.add(std::string("rhythm/preplan_entropy/") + phase, "0..1",

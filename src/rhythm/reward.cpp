@@ -11,6 +11,8 @@
 namespace pan::rhythm {
 namespace {
 
+constexpr size_t kRight = 0, kWrong = 1;
+
 double ratio(double sum, double count) {
   return count > 0 ? sum / count : std::numeric_limits<double>::quiet_NaN();
 }
@@ -56,8 +58,9 @@ void each_sum(Sums& s, const Visit& visit) {
                   &s.fai_count,
                   &s.paid})
     visit(*x);
-  for (auto* pair :
-       {&s.phase_entropy, &s.phase_entropy_count, &s.phase_concentration, &s.phase_concentration_count})
+  for (auto* pair : {&s.phase_entropy, &s.phase_entropy_count, &s.phase_concentration,
+                     &s.phase_concentration_count, &s.entropy_by_answer, &s.entropy_by_answer_count,
+                     &s.concentration_by_answer, &s.concentration_by_answer_count})
     for (auto& x : *pair) visit(x);
 }
 
@@ -100,6 +103,17 @@ void count_step(const StepRhythm& step, const StepReward& r, const RhythmConfig&
     add_present(step.preplan_entropy[phase], sums.phase_entropy[phase], sums.phase_entropy_count[phase]);
     add_present(step.anchor_concentration[phase], sums.phase_concentration[phase],
                 sums.phase_concentration_count[phase]);
+  }
+}
+
+// The terms of the steps as they were measured, whatever they were paid.
+void count_terms(const SequenceRhythm& sequence, bool correct, Form form, RewardSums& sums) {
+  const size_t answer = correct ? kRight : kWrong;
+  for (const StepRhythm& step : sequence.steps) {
+    add_present(entropy_term(step, form), sums.entropy_by_answer[answer],
+                sums.entropy_by_answer_count[answer]);
+    add_present(concentration_term(step, form), sums.concentration_by_answer[answer],
+                sums.concentration_by_answer_count[answer]);
   }
 }
 
@@ -174,6 +188,12 @@ std::vector<std::pair<std::string, double>> metrics_of(const RewardSums& s) {
       {"rhythm/z_concentration/clip_share", ratio(s.z_concentration_clipped, s.z_concentration_count)},
       {"rhythm/entropy_term/mean", ratio(s.entropy_term, s.z_entropy_count)},
       {"rhythm/concentration_term/mean", ratio(s.concentration_term, s.z_concentration_count)},
+      {"rhythm/entropy_term/right", ratio(s.entropy_by_answer[kRight], s.entropy_by_answer_count[kRight])},
+      {"rhythm/entropy_term/wrong", ratio(s.entropy_by_answer[kWrong], s.entropy_by_answer_count[kWrong])},
+      {"rhythm/concentration_term/right",
+       ratio(s.concentration_by_answer[kRight], s.concentration_by_answer_count[kRight])},
+      {"rhythm/concentration_term/wrong",
+       ratio(s.concentration_by_answer[kWrong], s.concentration_by_answer_count[kWrong])},
       {"rhythm/preplan_entropy/preplan", ratio(s.phase_entropy[kPreplan], s.phase_entropy_count[kPreplan])},
       {"rhythm/preplan_entropy/anchor", ratio(s.phase_entropy[kAnchor], s.phase_entropy_count[kAnchor])},
       {"rhythm/anchor_concentration/preplan",
@@ -262,6 +282,7 @@ RewardResult reward_batch(const std::vector<SequenceRhythm>& sequences, const st
   for (size_t i = 0; i < sequences.size(); ++i) {
     pay(sequences[i], outcomes[i].truncated, config, result.sequences[i]);
     count_sequence(sequences[i], result.sequences[i], outcomes[i].correct, result.sums);
+    count_terms(sequences[i], outcomes[i].correct, config.form, result.sums);
   }
   return result;
 }

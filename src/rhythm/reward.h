@@ -50,6 +50,9 @@ struct RewardSums {
   double z_entropy = 0, z_entropy_clipped = 0, z_entropy_count = 0;
   double z_concentration = 0, z_concentration_clipped = 0, z_concentration_count = 0;
   double entropy_term = 0, concentration_term = 0;  // sums of E_k and C_k, same counts
+  // The same sums over the steps of (right, wrong) answers.
+  std::array<double, 2> entropy_by_answer{}, entropy_by_answer_count{};
+  std::array<double, 2> concentration_by_answer{}, concentration_by_answer_count{};
   // The phases' own means (preplan, anchor) over the steps that have them.
   std::array<double, 2> phase_entropy{}, phase_entropy_count{};
   std::array<double, 2> phase_concentration{}, phase_concentration_count{};

@@ -377,6 +377,13 @@ TEST(Reward, MetricsAreTheFiguresOfTheBatch) {
   EXPECT_NEAR(metric(r.sums, "rhythm/z_entropy/mean"), 0, 1e-12);
   EXPECT_NEAR(metric(r.sums, "rhythm/repeated_8grams"), 0.25, 1e-12);
   EXPECT_NEAR(metric(r.sums, "rhythm/concentration_term/mean"), moments.concentration.mean, 1e-12);
+  EXPECT_NEAR(metric(r.sums, "rhythm/entropy_term/right"), (0.1 + 0.2 + 0.3 + 0.7) / 4, 1e-12);
+  EXPECT_NEAR(metric(r.sums, "rhythm/concentration_term/right"), (0.5 + 0.4 + 0.1 + 0.2) / 4, 1e-12);
+  // Eight steps of two wrong answers: each step counts once, whichever answer it is of.
+  EXPECT_NEAR(metric(r.sums, "rhythm/entropy_term/wrong"),
+              (0.15 + 0.25 + 0.4 + 0.5 + 0.6 + 0.45 + 0.05 + 0.33) / 8, 1e-12);
+  EXPECT_NEAR(metric(r.sums, "rhythm/concentration_term/wrong"),
+              (0.55 + 0.45 + 0.3 + 0.35 + 0.15 + 0.05 + 0.6 + 0.33) / 8, 1e-12);
   EXPECT_TRUE(std::isnan(metric(RewardSums{}, "rhythm/reward/mean")));
   EXPECT_NEAR(metric(r.sums, "rhythm/paid/mean"),
               (r.sequences[0].total + r.sequences[1].total + r.sequences[2].total) / 3, 1e-12);
