@@ -206,7 +206,7 @@ TEST_F(Cli, ShippedConfigurationsAreGood) {
   int files = 0;
   for (const auto& entry : fs::directory_iterator(source_path("configs"))) {
     const std::string file = entry.path().string();
-    if (entry.is_directory()) continue;  // of experiments, whose configurations are others
+    if (entry.is_directory()) continue;  // experiment_test.cpp has those of experiments
     ++files;
     if (file.find("_sft_") != std::string::npos) {
       EXPECT_NO_THROW(sft::load_sft(file, {})) << file;
@@ -252,7 +252,7 @@ TEST_F(Cli, ExplainsAndPrintsTheConfiguration) {
 
 TEST_F(Cli, EveryCommandHasHelp) {
   for (const char* command :
-       {"train", "resume", "sft", "eval", "generate", "score", "tokenize", "tasks", "config"}) {
+       {"train", "resume", "sft", "eval", "experiment", "generate", "score", "tokenize", "tasks", "config"}) {
     const Result r = pan({command, "--help"});
     EXPECT_EQ(r.code, 0) << command;
     EXPECT_NE(r.out.find("Exit codes"), std::string::npos) << command;
