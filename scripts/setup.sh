@@ -4,9 +4,10 @@
 #
 #   scripts/setup.sh
 #   LIBTORCH=DIR scripts/setup.sh      use your own LibTorch 2.11 instead of the wheel
-#   PAN_CUDA=AUTO|ON|OFF               with CUDA: AUTO (default) takes it where a GPU and the toolkit are found
+#   PAN_CUDA=AUTO|ON|OFF               with CUDA: AUTO (default) takes it where a driver and the toolkit are found
 case "${1:-}" in -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source scripts/driver.sh
 
 torch_version=2.11.0
 packages=(build-essential ninja-build cmake ccache mold git python3 libsentencepiece-dev nlohmann-json3-dev libspdlog-dev
@@ -14,21 +15,8 @@ packages=(build-essential ninja-build cmake ccache mold git python3 libsentencep
 
 # --- CUDA or not -------------------------------------------------------------------------------------------------------
 step="choosing between CPU and CUDA"
-choice=${PAN_CUDA:-AUTO}
-driver=""
-if [ -r /proc/driver/nvidia/version ]; then driver=$(sed -n '1s/.*Kernel Module *\([0-9.]*\).*/\1/p' /proc/driver/nvidia/version); fi
-nvcc=$(find_nvcc)
-case $choice in
-  ON)
-    [ -n "$nvcc" ] || fail "PAN_CUDA=ON needs the CUDA toolkit, and nvcc was not found. Install the toolkit (13.0) or set PAN_CUDA=OFF."
-    cuda=ON reason="asked for (driver ${driver:-not loaded})" ;;
-  OFF) cuda=OFF reason="asked for" ;;
-  AUTO)
-    if [ -z "$driver" ]; then cuda=OFF reason="no NVIDIA driver is loaded"
-    elif [ -z "$nvcc" ]; then cuda=OFF reason="NVIDIA driver $driver is there, but no CUDA toolkit (nvcc): install it for GPU support"
-    else cuda=ON reason="NVIDIA driver $driver and $nvcc"; fi ;;
-  *) fail "PAN_CUDA=$choice is not AUTO, ON or OFF" ;;
-esac
+chosen=$(choose_cuda "${PAN_CUDA:-AUTO}" "$(driver_version)" "$(find_nvcc)" 2>&1) || fail "$chosen"
+cuda=${chosen%% *} reason=${chosen#* }
 say "CUDA $cuda ($reason)"
 
 # --- system packages ----------------------------------------------------------------------------------------------------
