@@ -26,6 +26,11 @@ void check(const InitConfig& init, const model::LoraConfig& lora) {
           "init.hidden_size / init.num_heads an even number, init.num_heads a multiple of init.num_kv_heads")
       .got(std::to_string(init.hidden_size) + " / " + std::to_string(init.num_heads) + " and " +
            std::to_string(init.num_heads) + " / " + std::to_string(init.num_kv_heads));
+  PAN_CHECK(init.hidden_size == 0 || !lora.enabled(), kConfig, "adapters need weights to adapt")
+      .pointer("/model/lora/rank")
+      .expected("0 with init.hidden_size above 0: a new model is trained whole")
+      .got(std::to_string(lora.rank))
+      .remedy("Set model.lora.rank to 0, or leave init out to start from model.path");
 }
 
 }  // namespace
