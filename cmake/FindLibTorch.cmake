@@ -1,26 +1,45 @@
 # Imported targets for LibTorch: pan::torch (CPU libraries, and CUDA ones with PAN_CUDA).
-# LIBTORCH (variable or environment) points at a LibTorch folder; else the Python wheel in .deps/ is used.
+# The folder is -DLIBTORCH=DIR, else the environment variable LIBTORCH, else the Python wheel in .deps/. It is decided anew at
+# every configure: only what -D says is remembered, and -DLIBTORCH= forgets it.
 # find_package(Torch) is not used: it needs a CUDA toolkit for a CUDA wheel and changes global flags.
-set(LIBTORCH "$ENV{LIBTORCH}" CACHE PATH "LibTorch folder (holds include/ and lib/)")
+set(PAN_LIBTORCH_SERIES 2.11)
+set(LIBTORCH "" CACHE PATH "LibTorch folder (holds include/ and lib/); empty: the environment variable LIBTORCH, else .deps/")
 if(LIBTORCH)
   set(_torch_root ${LIBTORCH})
+elseif(NOT "$ENV{LIBTORCH}" STREQUAL "")
+  set(_torch_root $ENV{LIBTORCH})
 else()
-  file(GLOB _torch_roots ${CMAKE_SOURCE_DIR}/.deps/venv/lib/python3*/site-packages/torch)
-  list(LENGTH _torch_roots _n)
-  if(_n GREATER 0)
-    list(GET _torch_roots 0 _torch_root)
-  endif()
+  file(GLOB _torch_root ${CMAKE_SOURCE_DIR}/.deps/venv/lib/python3*/site-packages/torch)
+  list(SUBLIST _torch_root 0 1 _torch_root)
 endif()
 if(NOT _torch_root OR NOT EXISTS ${_torch_root}/include/ATen/ATen.h)
   message(FATAL_ERROR "LibTorch was not found (looked in '${_torch_root}'). Run scripts/setup.sh, or set LIBTORCH=DIR "
-                      "to a LibTorch 2.11 folder that holds include/ and lib/.")
+                      "to a LibTorch ${PAN_LIBTORCH_SERIES} folder that holds include/ and lib/.")
 endif()
-file(STRINGS ${_torch_root}/include/torch/headeronly/version.h _v REGEX "TORCH_VERSION_(MAJOR|MINOR|PATCH) [0-9]+$")
+set(_v "")
+foreach(_header IN ITEMS torch/headeronly/version.h torch/csrc/api/include/torch/version.h)
+  if(NOT _v AND EXISTS ${_torch_root}/include/${_header})
+    file(STRINGS ${_torch_root}/include/${_header} _v REGEX "TORCH_VERSION_(MAJOR|MINOR|PATCH) [0-9]+$")
+  endif()
+endforeach()
 string(REGEX REPLACE "[^0-9;]" "" _v "${_v}")
 string(REPLACE ";" "." LIBTORCH_VERSION "${_v}")
+string(REPLACE "." "\\." _series ${PAN_LIBTORCH_SERIES})
+if(NOT LIBTORCH_VERSION MATCHES "^${_series}\\.")
+  if(NOT LIBTORCH_VERSION)
+    set(LIBTORCH_VERSION "of an unknown version")
+  endif()
+  message(FATAL_ERROR "${_torch_root} is LibTorch ${LIBTORCH_VERSION}, and pan-ppo needs ${PAN_LIBTORCH_SERIES}: its headers "
+                      "and its numbers differ from release to release. Set LIBTORCH=DIR to a LibTorch "
+                      "${PAN_LIBTORCH_SERIES}, or unset it and run scripts/setup.sh, which installs one.")
+endif()
 set(LIBTORCH_ROOT ${_torch_root})
 set(LIBTORCH_LIB_DIR ${_torch_root}/lib)
 message(STATUS "LibTorch ${LIBTORCH_VERSION}: ${_torch_root}")
+if(NOT "${PAN_LIBTORCH_BEFORE}" STREQUAL "${_torch_root}")
+  unset(PAN_CUDART CACHE)  # found beside the other LibTorch
+  set(PAN_LIBTORCH_BEFORE ${_torch_root} CACHE INTERNAL "LibTorch of the last configure")
+endif()
 
 function(_pan_torch_library target file)
   add_library(${target} SHARED IMPORTED GLOBAL)

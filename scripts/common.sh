@@ -40,7 +40,7 @@ configure_and_build() {
   local cuda=OFF
   [ ! -f .deps/cuda ] || cuda=$(cat .deps/cuda)
   step="configuring $folder"
-  "$(cmake_program)" -S . -B "$folder" -G Ninja -DPAN_CUDA="$cuda" "$@" > "$folder.configure.log" 2>&1 || {
+  "$(cmake_program)" -S . -B "$folder" -G Ninja -DPAN_CUDA="$cuda" -DLIBTORCH="${LIBTORCH:-}" "$@" > "$folder.configure.log" 2>&1 || {
     cat "$folder.configure.log" >&2; fail "cmake could not configure; its output is above"; }
   step="building $folder"
   ninja -C "$folder" -j "$(num_jobs)" ${targets[@]+"${targets[@]}"}

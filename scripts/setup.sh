@@ -8,6 +8,7 @@
 case "${1:-}" in -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source scripts/driver.sh
+source scripts/libtorch.sh
 
 torch_version=2.11.0
 packages=(build-essential ninja-build cmake ccache mold git python3 libsentencepiece-dev nlohmann-json3-dev libspdlog-dev
@@ -35,9 +36,10 @@ if [ ${#missing[@]} -gt 0 ]; then
     sudo=$(command -v sudo) || fail "these packages are missing: ${missing[*]}. Install them as root (apt-get install ...), there is no sudo here."
   fi
   step="updating the package lists (apt-get update)"
-  $sudo apt-get update -qq || fail "apt-get update failed; check the network and /etc/apt/sources.list"
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get update -qq || fail "apt-get update failed; check the network and /etc/apt/sources.list"
   step="installing ${missing[*]}"
-  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" > /dev/null ||
+  # sudo drops variables of the environment, env after it does not.
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" > /dev/null ||
     fail "apt-get install failed; run it by hand to see why: apt-get install ${missing[*]}"
 fi
 
@@ -46,6 +48,12 @@ step="making .deps"
 mkdir -p .deps
 need_cmake_wheel() { ! cmake --version 2> /dev/null | awk 'NR==1{split($3,v,"."); exit !(v[1]>3 || (v[1]==3 && v[2]>=25))}'; }
 stamp="torch $torch_version cuda $cuda libtorch ${LIBTORCH:-wheel}"
+repair=""
+if [ "$(cat .deps/stamp 2> /dev/null || true)" = "$stamp" ] && ! deps_are_whole .deps "$torch_version" "${LIBTORCH:-}"; then
+  say "parts of .deps are missing: installing them again"
+  repair=--force-reinstall
+  rm .deps/stamp
+fi
 if [ "$(cat .deps/stamp 2> /dev/null || true)" != "$stamp" ]; then
   if [ ! -x .deps/venv/bin/python ]; then
     step="making a Python environment in .deps/venv"
@@ -58,11 +66,12 @@ if [ "$(cat .deps/stamp 2> /dev/null || true)" != "$stamp" ]; then
   fi
   if [ -n "${LIBTORCH:-}" ]; then
     step="checking LIBTORCH=$LIBTORCH"
-    [ -f "$LIBTORCH/include/ATen/ATen.h" ] && [ -d "$LIBTORCH/lib" ] || fail "it has no include/ATen/ATen.h and lib/; point it at an unpacked LibTorch $torch_version"
+    problem=$(libtorch_problem "$LIBTORCH" "$torch_version")
+    [ -z "$problem" ] || fail "$problem; point it at an unpacked LibTorch $torch_version, or unset it to use the Python wheel"
   else
     step="installing LibTorch $torch_version into .deps/venv"
     say "LibTorch $torch_version from its Python wheel ($([ $cuda = ON ] && echo "about 4.7 GB" || echo "about 1.3 GB"))"
-    pip install --no-deps "torch==$torch_version" || fail "pip could not install torch==$torch_version; check the network and the free disk space ($(df -h --output=avail . | tail -1 | tr -d ' ') free here)"
+    pip install $repair --no-deps "torch==$torch_version" || fail "pip could not install torch==$torch_version; check the network and the free disk space ($(df -h --output=avail . | tail -1 | tr -d ' ') free here)"
     if [ $cuda = ON ]; then
       # Everything that torch's metadata names for CUDA, without triton (640 MB that only Python uses).
       wanted=$(.deps/venv/bin/python - << 'PY'
@@ -75,10 +84,10 @@ PY
       )
       mapfile -t wanted <<< "$wanted"
       # pip complains at length about what torch lacks for Python; it is not needed here.
-      pip install "${wanted[@]}" 2> .deps/pip.log || { cat .deps/pip.log >&2; fail "pip could not install the CUDA libraries of torch"; }
+      pip install $repair "${wanted[@]}" 2> .deps/pip.log || { cat .deps/pip.log >&2; fail "pip could not install the CUDA libraries of torch"; }
     else
       # libtorch_cpu.so of this wheel loads these two libraries whether or not there is a GPU.
-      pip install --no-deps 'nvidia-cuda-runtime>=13.0,<13.1' 'nvidia-cuda-cupti>=13.0,<13.1' || fail "pip could not install the CUDA runtime library"
+      pip install $repair --no-deps 'nvidia-cuda-runtime>=13.0,<13.1' 'nvidia-cuda-cupti>=13.0,<13.1' || fail "pip could not install the CUDA runtime library"
     fi
   fi
   echo "$cuda" > .deps/cuda
