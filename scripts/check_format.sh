@@ -1,5 +1,9 @@
 #!/usr/bin/env bash
-# Checks that C++ and CUDA sources are formatted (--fix formats them). The style is that of clang-format 14.
+# Checks that C++ and CUDA sources are formatted, in the style of clang-format 14.
+#
+#   scripts/check_format.sh          names the files that are not formatted
+#   scripts/check_format.sh --fix    formats them
+case "${1:-}" in -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 step="checking the format"
 mkdir -p build
