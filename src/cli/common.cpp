@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "core/error.h"
+#include "kernels/isa.h"
 
 namespace pan::cli {
 
@@ -33,6 +34,16 @@ double parse_duration(const std::string& text) {
       .got(text)
       .remedy("Give a number above 0 with h, m or s");
   return seconds;
+}
+
+void check_environment() {
+  const auto problem = kernels::isa_problem();
+  if (!problem) return;
+  throw core::Error(core::ErrorKind::kUsage, problem->what)
+      .where("the environment variable PAN_ISA")
+      .expected(problem->expected)
+      .got(problem->got)
+      .remedy("Unset PAN_ISA to use what the processor has");
 }
 
 }  // namespace pan::cli

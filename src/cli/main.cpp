@@ -1,4 +1,6 @@
 // Command line of pan-ppo; exit codes live here and nowhere else.
+#include <c10/util/Exception.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
@@ -6,6 +8,7 @@
 #include <string>
 
 #include "cli/commands.h"
+#include "cli/common.h"
 #include "cli/usage.h"
 #include "core/error.h"
 #include "core/log.h"
@@ -62,7 +65,16 @@ int report(pan::core::Error error) {
   return exit_code(error.kind());
 }
 
+// What was thrown by the libraries below us, who know no error kinds.
+int report_foreign(const std::string& text) {
+  const bool memory =
+      text.find("not enough memory") != std::string::npos || text.find("out of memory") != std::string::npos;
+  pan::core::log_error((memory ? "out of memory: " : "internal error, please report it: ") + text);
+  return exit_code(memory ? pan::core::ErrorKind::kDevice : pan::core::ErrorKind::kInternal);
+}
+
 constexpr char kFooter[] =
+    "Environment: PAN_ISA=baseline|avx2|avx512|avx512_bf16|amx asks for a lesser instruction set.\n"
     "Exit codes: 0 done, 2 usage or configuration, 3 bad model, tokenizer, data or checkpoint, 4 disk,\n"
     "5 device or memory, 6 stopped by a guard, 130 interrupted, 1 a bug of ours.";
 
@@ -88,6 +100,7 @@ int main(int argc, char** argv) {
   try {
     pan::cli::check_words(app, argc, argv);
     app.parse(argc, argv);
+    pan::cli::check_environment();
     return action();
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
@@ -99,11 +112,9 @@ int main(int argc, char** argv) {
         "out of memory: lower rollout.slots, ppo.micro_batch_tokens or the model's size; train --dry-run "
         "shows the plan");
     return exit_code(pan::core::ErrorKind::kDevice);
+  } catch (const c10::Error& error) {
+    return report_foreign(error.what_without_backtrace());
   } catch (const std::exception& error) {
-    const std::string text = error.what();
-    const bool memory = text.find("not enough memory") != std::string::npos ||
-                        text.find("out of memory") != std::string::npos;
-    pan::core::log_error((memory ? "out of memory: " : "internal error, please report it: ") + text);
-    return exit_code(memory ? pan::core::ErrorKind::kDevice : pan::core::ErrorKind::kInternal);
+    return report_foreign(error.what());
   }
 }

@@ -4,7 +4,9 @@
 #include <string>
 
 #include "cli/commands.h"
-#include "core/isa.h"
+#include "cli/common.h"
+#include "commit.h"
+#include "kernels/isa.h"
 
 namespace pan::cli {
 namespace {
@@ -25,8 +27,12 @@ std::string cuda_text() {
 std::string program_text() { return "pan-ppo " PAN_VERSION " (commit " PAN_COMMIT ")"; }
 
 std::string version_text() {
-  return program_text() + "\nLibTorch " PAN_LIBTORCH_VERSION "\n" + cuda_text() + "\ninstruction set " +
-         core::isa().name();
+  check_environment();
+  return program_text() + "
+LibTorch " PAN_LIBTORCH_VERSION "
+" + cuda_text() + "
+instruction set " +
+         kernels::active_isa_set().name();
 }
 
 }  // namespace pan::cli

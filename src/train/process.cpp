@@ -7,9 +7,9 @@
 #include <cstdlib>
 
 #include "core/error.h"
-#include "core/isa.h"
 #include "core/log.h"
 #include "core/threads.h"
+#include "kernels/isa.h"
 
 namespace pan::train {
 
@@ -41,7 +41,7 @@ at::Device prepare_process(const ModelConfig& model, int64_t threads) {
       .remedy(
           "Build with PAN_CUDA=ON on a machine with an NVIDIA driver (scripts/setup.sh says what it found)");
   if (has_cuda && model.device != "cpu") return at::Device(at::kCUDA, 0);
-  if (compute_type(model) == at::kBFloat16 && !core::isa().avx512_bf16)
+  if (compute_type(model) == at::kBFloat16 && !kernels::has_native_bf16())
     core::log_warn("model.dtype",
                    "this processor has no bfloat16 arithmetic and emulates it: float32 is faster here");
   return at::kCPU;

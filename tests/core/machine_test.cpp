@@ -1,4 +1,4 @@
-// cgroup, threads, isa, memory, signals.
+// cgroup, threads, memory, signals.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
@@ -12,7 +12,6 @@
 
 #include "core/cgroup.h"
 #include "core/error.h"
-#include "core/isa.h"
 #include "core/memory.h"
 #include "core/signals.h"
 #include "core/threads.h"
@@ -92,39 +91,6 @@ TEST(Threads, FollowTheAffinityMask) {
   EXPECT_EQ(usable_cpus(), 1);
   ASSERT_EQ(sched_setaffinity(0, sizeof(before), &before), 0);
   EXPECT_EQ(usable_cpus(), all);
-}
-
-TEST(Isa, OverrideChoosesLessButNeverMore) {
-  const Isa full{IsaLevel::kAvx512, true, false};
-  EXPECT_EQ(choose_isa("", full).name(), "avx512_bf16");
-  EXPECT_EQ(choose_isa("avx512", full).name(), "avx512");
-  EXPECT_FALSE(choose_isa("avx512", full).avx512_bf16);
-  EXPECT_EQ(choose_isa("avx2", full).level, IsaLevel::kAvx2);
-  EXPECT_EQ(choose_isa("baseline", full).level, IsaLevel::kBaseline);
-  for (const char* wrong : {"amx", "sse9", "AVX2", " avx2"}) {
-    try {
-      choose_isa(wrong, full);
-      ADD_FAILURE() << wrong;
-    } catch (const Error& e) {
-      EXPECT_EQ(e.kind(), ErrorKind::kUsage);
-      EXPECT_THAT(e.what(), ::testing::HasSubstr(wrong));
-    }
-  }
-  EXPECT_THROW(choose_isa("avx512", Isa{IsaLevel::kAvx2, false, false}), Error);
-}
-
-TEST(Isa, DetectionAgreesWithTheKernel) {
-  const std::string info = testing::read_text("/proc/cpuinfo");
-  if (info.find("flags\t") == std::string::npos) GTEST_SKIP() << "not an x86 processor";
-  const auto has = [&](const std::string& flag) {
-    return (info + " ").find(" " + flag + " ") != std::string::npos;
-  };
-  const Isa found = detect_isa();
-  EXPECT_EQ(found.level >= IsaLevel::kAvx2, has("avx2") && has("fma") && has("f16c"));
-  EXPECT_EQ(found.level >= IsaLevel::kAvx512,
-            has("avx512f") && has("avx512bw") && has("avx512dq") && has("avx512vl"));
-  EXPECT_EQ(found.avx512_bf16, has("avx512_bf16"));
-  EXPECT_EQ(found.amx_bf16, has("amx_bf16"));
 }
 
 TEST(Memory, PeakSeesWhatIsFreedAgain) {
