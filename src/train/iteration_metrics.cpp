@@ -138,15 +138,6 @@ void length_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m
 
 void rhythm_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m) {
   if (it.rhythm.empty()) return;
-  double waad = 0, num_waad = 0, fai = 0, num_fai = 0;
-  for (const rhythm::SequenceRhythm& r : it.rhythm)
-    for (int64_t t = r.prompt_length; t < r.num_tokens; ++t) {
-      const double w = r.waad[static_cast<size_t>(t)], f = r.fai[static_cast<size_t>(t)];
-      if (std::isfinite(w)) waad += w, ++num_waad;
-      if (std::isfinite(f)) fai += f, ++num_fai;
-    }
-  m.mean("rhythm/waad_mean", waad, num_waad);
-  m.mean("rhythm/fai_mean", fai, num_fai);
   m.last("rhythm/sigma/entropy", s.state.moments.entropy.sigma());
   m.last("rhythm/sigma/concentration", s.state.moments.concentration.sigma());
   m.last("rhythm/groups/overlap_local", s.state.groups.local_overlap);
