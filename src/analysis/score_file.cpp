@@ -3,12 +3,14 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "core/log.h"
 #include "kernels/logprob_entropy.h"
 #include "model/safetensors.h"
 #include "rhythm/measure.h"
@@ -42,6 +44,12 @@ Row parse_row(const ScoreRequest& r, const core::Json& json, const std::string& 
   }
   const auto n = static_cast<int64_t>(row.tokens.size());
   const model::Arch& arch = r.decoder.arch();
+  PAN_CHECK(json.contains("token_ids") || row.prompt_length > 0, kData, "the prompt gives no token")
+      .where(source)
+      .pointer("/prompt")
+      .expected("one token or more: this tokenizer puts none before a text by itself")
+      .got("\"" + json.at("prompt").get<std::string>() + "\"")
+      .remedy("Give a prompt, or a chat template with --chat");
   PAN_CHECK(row.prompt_length >= 1 && row.prompt_length <= n, kData, "the prompt length does not fit the row")
       .where(source)
       .pointer("/prompt_length")
@@ -111,6 +119,54 @@ Forward forward(const ScoreRequest& r, const std::vector<Row>& rows, std::pair<s
   return f;
 }
 
+bool contains(const std::vector<int64_t>& layers, int64_t layer) {
+  return std::find(layers.begin(), layers.end(), layer) != layers.end();
+}
+
+// Which layers are tapped, and which of them are written.
+struct Layers {
+  std::vector<int64_t> tapped, written;
+};
+
+Layers layers_of(const ScoreRequest& r, bool any_response) {
+  const model::Arch& arch = r.decoder.arch();
+  Layers layers;
+  const std::vector<int64_t> chosen =
+      rhythm::resolve_layers(r.rhythm, model::default_tap_layers(arch), arch.num_layers);
+  layers.written = r.groups.empty() || r.layers_chosen ? chosen : r.groups.layers;
+  layers.tapped = r.tensors.empty() ? std::vector<int64_t>() : layers.written;
+  std::vector<int64_t> for_groups;
+  if (any_response && r.groups.empty()) for_groups = chosen;
+  for (const auto* group : {&r.groups.local, &r.groups.global})
+    for (const rhythm::Head& head : *group) for_groups.push_back(head.layer);
+  for (const int64_t layer : for_groups)
+    if (!contains(layers.tapped, layer)) layers.tapped.push_back(layer);
+  std::sort(layers.tapped.begin(), layers.tapped.end());
+  return layers;
+}
+
+void check_groups(const ScoreRequest& r) {
+  const model::Arch& arch = r.decoder.arch();
+  for (const int64_t layer : r.groups.layers)
+    PAN_CHECK(layer < arch.num_layers && r.groups.heads_per_layer == arch.num_heads, kData,
+              "the head groups are those of another model")
+        .where("--head-groups")
+        .expected("at most " + std::to_string(arch.num_layers) + " layers of " +
+                  std::to_string(arch.num_heads) + " heads")
+        .got("layer " + std::to_string(layer) + " and " + std::to_string(r.groups.heads_per_layer) + " heads")
+        .remedy("Take the groups of this model's run, or leave --head-groups out to calibrate on the input");
+}
+
+void check_folder(const std::string& file) {
+  const size_t slash = file.find_last_of('/');
+  const std::string folder = slash == std::string::npos ? "." : file.substr(0, slash + 1);
+  PAN_CHECK(file.empty() || core::is_folder(folder), kIo, "the file's folder is not there")
+      .where(file)
+      .expected("a folder")
+      .got("nothing that is one")
+      .remedy("Make " + folder + " first");
+}
+
 core::Json numbers(const float* values, int64_t n) {
   core::Json list = core::Json::array();
   for (int64_t i = 0; i < n; ++i) list.push_back(values[i]);
@@ -133,9 +189,12 @@ core::Json row_json(const Forward& f, size_t b, const at::Tensor& logprob, const
 }
 
 void add_tensors(model::NamedTensors& out, const Forward& f, size_t first_row,
-                 const rhythm::RhythmConfig& config) {
+                 const std::vector<int64_t>& wanted, const rhythm::RhythmConfig& config) {
+  std::vector<kernels::LayerQk> layers;
+  for (const kernels::LayerQk& layer : f.layers)
+    if (contains(wanted, layer.layer)) layers.push_back(layer);
   const rhythm::HeadStatistics h =
-      rhythm::head_statistics(f.layers, f.batch.cu_seqlens, f.prompt_lengths, config);
+      rhythm::head_statistics(layers, f.batch.cu_seqlens, f.prompt_lengths, config);
   for (size_t b = 0; b < f.prompt_lengths.size(); ++b) {
     const int64_t begin = f.batch.cu_seqlens[b], n = f.batch.cu_seqlens[b + 1] - begin;
     auto put = [&](const char* name, const at::Tensor& t) {
@@ -152,41 +211,60 @@ void add_tensors(model::NamedTensors& out, const Forward& f, size_t first_row,
   }
 }
 
+rhythm::HeadGroups calibrated(const ScoreRequest& r, const std::vector<Row>& rows,
+                              const std::vector<std::pair<size_t, size_t>>& batches,
+                              const std::vector<int64_t>& tapped, const std::function<void(int64_t)>& done) {
+  const auto heads = static_cast<int64_t>(tapped.size()) * r.decoder.arch().num_heads;
+  PAN_CHECK(heads >= 2, kConfig, "head groups need at least 2 tapped heads")
+      .where("pan-ppo score")
+      .pointer("--layers")
+      .expected("2 heads or more")
+      .got(std::to_string(heads))
+      .remedy("Name more layers, or give the groups with --head-groups");
+  rhythm::HeadGroupCalibrator calibrator(r.rhythm);
+  for (size_t i = 0; i < batches.size(); ++i) {
+    const Forward f = forward(r, rows, batches[i], tapped);
+    calibrator.add(f.layers, f.batch.cu_seqlens, f.prompt_lengths);
+    done(static_cast<int64_t>(i) + 1);
+  }
+  return calibrator.finish();
+}
+
 }  // namespace
 
 ScoreCounts score_file(const ScoreRequest& r) {
   const at::NoGradGuard no_grad;
+  check_folder(r.output);
+  check_folder(r.tensors);
+  check_groups(r);
   const std::vector<Row> rows = read_rows(r);
+  const bool any_response = std::any_of(rows.begin(), rows.end(), [](const Row& row) {
+    return row.prompt_length < static_cast<int64_t>(row.tokens.size());
+  });
   const auto batches = batches_of(rows, r.micro_batch_tokens);
   const auto total = static_cast<int64_t>(batches.size());
-  const std::vector<int64_t> tap_layers =
-      r.groups.empty() ? rhythm::resolve_layers(r.rhythm, model::default_tap_layers(r.decoder.arch()),
-                                                r.decoder.arch().num_layers)
-                       : r.groups.layers;
+  const Layers layers = layers_of(r, any_response);
+  const bool calibrate = r.groups.empty() && any_response;
   auto step = [&](int64_t done, int64_t of) {
     if (r.progress && !r.progress(done, of))
       throw core::Error(core::ErrorKind::kInterrupted, "stopped by a signal");
   };
 
   ScoreCounts counts{.num_rows = static_cast<int64_t>(rows.size()), .groups_file = ""};
+  if (!any_response)
+    core::log_warn("score without responses",
+                   "no row has a response: there are no steps, and no head groups are found");
   rhythm::HeadGroups groups = r.groups;
-  if (groups.empty()) {
-    rhythm::HeadGroupCalibrator calibrator(r.rhythm);
-    for (int64_t i = 0; i < total; ++i) {
-      const Forward f = forward(r, rows, batches[static_cast<size_t>(i)], tap_layers);
-      calibrator.add(f.layers, f.batch.cu_seqlens, f.prompt_lengths);
-      step(i + 1, 2 * total);
-    }
-    groups = calibrator.finish();
+  if (calibrate) {
+    groups = calibrated(r, rows, batches, layers.tapped, [&](int64_t done) { step(done, 2 * total); });
     counts.groups_file = r.output + ".head_groups.json";
-    core::write_file_atomic(core::disk(), counts.groups_file, core::dump_json(groups.to_json(), 2) + "\n");
   }
 
   std::string lines;
   model::NamedTensors tensors;
   for (int64_t i = 0; i < total; ++i) {
     const auto range = batches[static_cast<size_t>(i)];
-    const Forward f = forward(r, rows, range, tap_layers);
+    const Forward f = forward(r, rows, range, layers.tapped);
     // Row n predicts token n + 1; the last row of a sequence predicts nothing and is left out of the output.
     const at::Tensor targets =
         at::cat({f.batch.tokens.narrow(0, 1, f.batch.num_tokens() - 1), f.batch.tokens.narrow(0, 0, 1)});
@@ -195,17 +273,20 @@ ScoreCounts score_file(const ScoreRequest& r) {
     std::vector<rhythm::SequenceText> texts;
     for (size_t row = range.first; row < range.second; ++row)
       texts.push_back(rhythm::text_of(r.tokenizer, rows[row].tokens, rows[row].prompt_length));
-    const auto measured = rhythm::measure(f.layers, f.batch.cu_seqlens, texts, groups, r.rhythm);
+    std::vector<rhythm::SequenceRhythm> measured(texts.size());
+    if (any_response) measured = rhythm::measure(f.layers, f.batch.cu_seqlens, texts, groups, r.rhythm);
     for (size_t b = 0; b < measured.size(); ++b) {
       lines += core::dump_json(row_json(f, b, logprob, entropy, measured[b])) + "\n";
       counts.num_steps += static_cast<int64_t>(measured[b].steps.size());
     }
     counts.num_tokens += f.batch.num_tokens();
-    if (!r.tensors.empty()) add_tensors(tensors, f, range.first, r.rhythm);
-    step(r.groups.empty() ? total + i + 1 : i + 1, r.groups.empty() ? 2 * total : total);
+    if (!r.tensors.empty()) add_tensors(tensors, f, range.first, layers.written, r.rhythm);
+    step(calibrate ? total + i + 1 : i + 1, calibrate ? 2 * total : total);
   }
+  if (calibrate)
+    core::write_file_atomic(core::disk(), counts.groups_file, core::dump_json(groups.to_json(), 2) + "\n");
+  if (!r.tensors.empty()) model::write_safetensors_atomic(r.tensors, tensors);
   core::write_file_atomic(core::disk(), r.output, lines);
-  if (!r.tensors.empty()) model::write_safetensors(r.tensors, tensors);
   return counts;
 }
 

@@ -30,6 +30,8 @@ struct ScoreRequest {
   std::string tensors;  // safetensors file with row<i>.<name> [layers, heads, N] float32; empty = none
   rhythm::RhythmConfig rhythm;
   rhythm::HeadGroups groups;  // empty: calibrated on the input and written to <output>.head_groups.json
+  // The tensors are of the layers that rhythm.layers names; false with groups: of the groups' layers.
+  bool layers_chosen = false;
   // Turns a row's "prompt" into ids; the response is appended as plain text.
   std::function<std::vector<int64_t>(const std::string&)> encode_prompt;
   int64_t micro_batch_tokens = 4096;
@@ -41,8 +43,10 @@ struct ScoreCounts {
   std::string groups_file;  // where calibrated groups were written; empty if given
 };
 
-// Errors: kData for a bad row (file and line), a token outside the vocabulary, a row that does not fit the
-// context; kInterrupted.
+// Where no row has a response there are no steps, so no groups are calibrated; that is warned of. All files
+// are written at the end, each atomically. Errors: kData for a bad row (file and line), a token outside the
+// vocabulary, a row that does not fit the context, groups of another model; kConfig for layers that cannot be
+// tapped; kIo before anything is computed where the folder of a file is not there; kInterrupted.
 ScoreCounts score_file(const ScoreRequest& request);
 
 // Head groups of a JSON file written by score_file, of a checkpoint folder or of a run folder. Errors: kData.

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "cli/chat_options.h"
 #include "cli/commands.h"
 #include "cli/open_model.h"
 #include "core/error.h"
@@ -20,10 +21,10 @@ namespace {
 
 struct Options {
   train::ModelConfig model;
-  tokenizer::PromptConfig prompt_config;
+  ChatOptions chat;
   rollout::SamplingConfig sampling;
   std::string prompt, input;
-  bool chat = false, json = false, ignore_stop = false;
+  bool json = false, ignore_stop = false;
   int64_t samples = 1, seed = 0, threads = 0, repetitions = 1;
 };
 
@@ -66,15 +67,14 @@ int run(const Options& o) {
       .got(o.input.empty() ? "neither" : "both")
       .remedy("Give one of them");
   core::install_stop_signals();
-  const OpenModel m = open_model(o.model, o.prompt_config, o.threads);
+  const OpenModel m = open_model(o.model, o.chat.prompt(), o.threads);
   rollout::GeneratorOptions options{.seed = static_cast<uint64_t>(o.seed), .sampling = o.sampling};
   if (!o.ignore_stop) options.stop_tokens = m.stop_tokens;
   std::vector<rollout::Request> requests;
   for (const std::string& prompt : prompts_of(o))
     for (int64_t i = 0; i < o.samples; ++i)
-      requests.push_back({.sample_id = static_cast<int64_t>(requests.size()),
-                          .prompt = o.chat ? m.chat->encode_prompt(*m.tokenizer, prompt)
-                                           : m.tokenizer->encode(prompt, {.add_special = true})});
+      requests.push_back(
+          {.sample_id = static_cast<int64_t>(requests.size()), .prompt = encode_prompt(m, prompt)});
   const rollout::Generator generator(*m.decoder, *m.tokenizer, options);
   if (!o.json) {
     stream(m, generator, requests);
@@ -98,10 +98,7 @@ void add_generate(CLI::App& app, Action& action) {
   g->add_option("--model", o->model.path, "Run folder, checkpoint or Hugging Face folder")->required();
   g->add_option("--prompt", o->prompt, "Text to continue, or the user's turn with --chat");
   g->add_option("--input", o->input, "JSONL file of {\"prompt\"} rows instead");
-  g->add_flag("--chat", o->chat, "Put the prompt into the model's chat template");
-  g->add_option("--system", o->prompt_config.system, "System text, with --chat");
-  g->add_option("--template", o->prompt_config.template_name, "Chat template by name, with --chat")
-      ->check(CLI::IsMember(tokenizer::template_names()));
+  add_chat_options(*g, o->chat);
   g->add_option("--samples", o->samples, "Answers per prompt (needs --temperature above 0 to differ)")
       ->check(CLI::PositiveNumber);
   g->add_option("--temperature", o->sampling.temperature, "0 = greedy")

@@ -28,10 +28,7 @@ std::string program_text() { return "pan-ppo " PAN_VERSION " (commit " PAN_COMMI
 
 std::string version_text() {
   check_environment();
-  return program_text() + "
-LibTorch " PAN_LIBTORCH_VERSION "
-" + cuda_text() + "
-instruction set " +
+  return program_text() + "\nLibTorch " PAN_LIBTORCH_VERSION "\n" + cuda_text() + "\ninstruction set " +
          kernels::active_isa_set().name();
 }
 

@@ -322,4 +322,13 @@ std::string write_safetensors(const std::string& path, const NamedTensors& tenso
   return checksum.hex();
 }
 
+void write_safetensors_atomic(const std::string& path, const NamedTensors& tensors) {
+  core::Disk& disk = core::disk();
+  const std::string temporary = path + ".tmp";
+  write_safetensors(temporary, tensors);
+  disk.rename(temporary, path);
+  const size_t slash = path.find_last_of('/');
+  disk.sync_folder(slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash));
+}
+
 }  // namespace pan::model

@@ -79,4 +79,7 @@ std::string write_safetensors(const std::string& path, const NamedTensors& tenso
                               const Metadata& metadata = {},
                               std::optional<at::ScalarType> dtype = std::nullopt);
 
+// The same through `path`.tmp: afterwards there is the old file or the whole new one.
+void write_safetensors_atomic(const std::string& path, const NamedTensors& tensors);
+
 }  // namespace pan::model

@@ -182,8 +182,9 @@ KnownTemplate template_by_name(const std::string& name, const std::string& folde
   if (!source) return {TemplateStyle::kPlain, ""};
   PAN_CHECK(known.has_value(), kData, "the model folder has a chat template that is not known")
       .where(source->where)
-      .remedy("Set prompt.template to the one that the model was trained with (" + joined(template_names()) +
-              "); with custom, prompt.custom is the text");
+      .remedy(
+          "Set prompt.template (generate, score: --template) to the one that the model was trained with (" +
+          joined(template_names()) + "); with custom, prompt.custom is the text");
   return *known;
 }
 
@@ -343,12 +344,17 @@ std::shared_ptr<const ChatTemplate> load_chat_template(const std::string& path, 
 
 std::vector<int64_t> stop_token_ids(const std::string& path, const Tokenizer& tokenizer,
                                     const ChatTemplate& chat) {
-  const std::string folder = folder_of(path);
   std::set<int64_t> out;
-  for (const int64_t id : read_eos_ids(folder)) out.insert(id);
+  for (const int64_t id : read_eos_ids(folder_of(path))) out.insert(id);
   if (const int64_t id = chat.end_of_turn_id(tokenizer); id >= 0) out.insert(id);
   if (out.empty() && tokenizer.eos_id() >= 0) out.insert(tokenizer.eos_id());
   return {out.begin(), out.end()};
+}
+
+std::vector<int64_t> stop_token_ids(const std::string& path, const Tokenizer& tokenizer) {
+  std::vector<int64_t> out = read_eos_ids(folder_of(path));
+  if (out.empty() && tokenizer.eos_id() >= 0) out.push_back(tokenizer.eos_id());
+  return out;
 }
 
 }  // namespace pan::tokenizer

@@ -75,5 +75,7 @@ std::shared_ptr<const ChatTemplate> load_chat_template(const std::string& path, 
 // names something that is not a token id.
 std::vector<int64_t> stop_token_ids(const std::string& path, const Tokenizer& tokenizer,
                                     const ChatTemplate& chat);
+// The same of raw text, where no turn can end.
+std::vector<int64_t> stop_token_ids(const std::string& path, const Tokenizer& tokenizer);
 
 }  // namespace pan::tokenizer
