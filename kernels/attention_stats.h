@@ -9,7 +9,9 @@
 // count inside a sequence. All results are float32 whatever the type of q and k (float32, bfloat16, float16);
 // accumulation is float32 or wider. Results do not depend on the number of threads, on the other sequences of
 // the batch, or (CUDA) on scheduling. Errors: c10::ValueError by TORCH_CHECK_VALUE for wrong shapes, types
-// and devices; callers validate first. The formulas are those of docs/rhythm.md, section 2 (cancellation-free
+// and devices; callers validate first. Every function takes some of the heads by indexing, without copying q
+// or k: row_stats and anchor_mass by a list of heads, attention_band by weights of 0; attention_fai alone
+// gives all of them. The formulas are those of docs/rhythm.md, section 2 (cancellation-free
 // sums).
 #pragma once
 
@@ -50,9 +52,12 @@ struct RowStatsOptions {
   // First row to compute of each sequence ([B] int64 on the host, e.g. prompt lengths); empty = all rows.
   // Rows before it come back as 0.
   std::vector<int64_t> first_row = {};
+  // Query heads to compute, in the order of the results, any and any number of them; empty = all. The others
+  // cost nothing; q and k stay whole and head h reads key head h / (H / Hkv).
+  std::vector<int64_t> heads = {};
 };
 
-// Each [H, N] float32, or undefined where not selected.
+// Each [heads, N] float32 (heads = H where none are chosen), or undefined where not selected.
 struct RowStats {
   at::Tensor lse;      // nat: ln sum exp(S) over all visible keys
   at::Tensor lse_ns;   // nat: over the non-sink keys; -inf where there are none

@@ -60,6 +60,12 @@ void check_rows(const at::Tensor& lse, const at::Tensor& q, const char* kernel, 
                     "] float32 on the device of q");
 }
 
+void check_heads(const std::vector<int64_t>& heads, const at::Tensor& q, const char* kernel) {
+  for (int64_t head : heads) {
+    TORCH_CHECK_VALUE(head >= 0 && head < q.size(1), kernel, ": head ", head, " of ", q.size(1));
+  }
+}
+
 double checked_scale(double scale, int64_t head_size, const char* kernel) {
   TORCH_CHECK_VALUE(std::isfinite(scale) && scale >= 0, kernel, ": scale must be finite and >= 0, got ",
                     scale);
@@ -108,6 +114,7 @@ RowStats row_stats(const at::Tensor& q, const at::Tensor& k, const std::vector<i
   TORCH_CHECK_VALUE(options.num_sink >= 0, kernel, ": num_sink must be >= 0, got ", options.num_sink);
   TORCH_CHECK_VALUE(options.waad_window >= 1, kernel, ": waad_window must be >= 1, got ",
                     options.waad_window);
+  check_heads(options.heads, q, kernel);
   RowStatsOptions resolved = options;
   resolved.scale = checked_scale(options.scale, q.size(2), kernel);
   resolved.first_row = checked_first_row(options.first_row, cu_seqlens, kernel);
@@ -155,9 +162,7 @@ at::Tensor anchor_mass(const at::Tensor& q, const at::Tensor& k, const at::Tenso
   const int64_t num_tokens = q.size(0);
   TORCH_CHECK_VALUE(static_cast<int64_t>(step_of.size()) == num_tokens, kernel, ": step_of has ",
                     step_of.size(), " entries for ", num_tokens, " tokens");
-  for (int64_t head : heads) {
-    TORCH_CHECK_VALUE(head >= 0 && head < q.size(1), kernel, ": head ", head, " of ", q.size(1));
-  }
+  check_heads(heads, q, kernel);
   for (size_t b = 0; b + 1 < cu_seqlens.size(); ++b) {
     for (int64_t n = cu_seqlens[b]; n < cu_seqlens[b + 1]; ++n) {
       const int64_t step = step_of[n];

@@ -1,6 +1,7 @@
 // Cuts the attention statistics into tasks and runs the hot loops on them.
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -21,20 +22,52 @@ Heads heads_of(const at::Tensor& q, const at::Tensor& k, double scale) {
       packed(q), packed(k), type_of(q), q.size(2), q.size(1) / k.size(1), static_cast<float>(scale * kLog2E)};
 }
 
+// The chosen heads (empty = all), those of one key head together.
+std::vector<HeadSlot> slots_of(const std::vector<int64_t>& chosen, int64_t num_heads, int64_t group) {
+  std::vector<HeadSlot> slots;
+  const int64_t count = chosen.empty() ? num_heads : static_cast<int64_t>(chosen.size());
+  for (int64_t i = 0; i < count; ++i) slots.push_back({chosen.empty() ? i : chosen[i], i});
+  std::stable_sort(slots.begin(), slots.end(),
+                   [group](const HeadSlot& a, const HeadSlot& b) { return a.head / group < b.head / group; });
+  return slots;
+}
+
+// Where the slots of each key head begin, and the end of the last.
+std::vector<int64_t> key_head_bounds(const std::vector<HeadSlot>& slots, int64_t group) {
+  std::vector<int64_t> bounds;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    if (i == 0 || slots[i].head / group != slots[i - 1].head / group)
+      bounds.push_back(static_cast<int64_t>(i));
+  }
+  bounds.push_back(static_cast<int64_t>(slots.size()));
+  return bounds;
+}
+
 }  // namespace
 
 RowStats row_stats(const at::Tensor& q, const at::Tensor& k, const std::vector<int64_t>& cu_seqlens,
                    const RowStatsOptions& options) {
   const RowStatsSelect& select = options.select;
   RowStats out;
-  RowStatsJob job{heads_of(q, k, options.scale), options.num_sink, options.waad_window,
-                  options.sliding_window,        q.size(0),        {}};
+  const Heads heads = heads_of(q, k, options.scale);
+  const std::vector<HeadSlot> slots = slots_of(options.heads, q.size(1), heads.group);
+  const std::vector<int64_t> bounds = key_head_bounds(slots, heads.group);
+  int64_t max_slots = 0;
+  for (size_t i = 1; i < bounds.size(); ++i) max_slots = std::max(max_slots, bounds[i] - bounds[i - 1]);
+  RowStatsJob job{heads,
+                  slots.data(),
+                  max_slots,
+                  options.num_sink,
+                  options.waad_window,
+                  options.sliding_window,
+                  q.size(0),
+                  {}};
   // Rows before first_row are the only ones that no task writes.
   bool all_rows = true;
   for (int64_t first : options.first_row) all_rows = all_rows && first == 0;
   auto make = [&](bool wanted, Statistic which, at::Tensor& tensor) {
     if (!wanted) return;
-    const std::vector<int64_t> shape = {q.size(1), q.size(0)};
+    const std::vector<int64_t> shape = {static_cast<int64_t>(slots.size()), q.size(0)};
     tensor = all_rows ? at::empty(shape, at::kFloat) : at::zeros(shape, at::kFloat);
     job.out[which] = tensor.data_ptr<float>();
   };
@@ -48,13 +81,13 @@ RowStats row_stats(const at::Tensor& q, const at::Tensor& k, const std::vector<i
   make(select.sink_mass, kSinkMass, out.sink_mass);
 
   const HotKernels& kernels = hot();
-  const int64_t rows = kernels.row_stats_rows(job.heads.group);
+  const int64_t rows = kernels.row_stats_rows(max_slots);
   std::vector<RowsTask> tasks;
   for (size_t b = 0; b + 1 < cu_seqlens.size(); ++b) {
     const int64_t length = cu_seqlens[b + 1] - cu_seqlens[b];
     for (int64_t t = options.first_row[b]; t < length; t += rows) {
-      for (int64_t head = 0; head < k.size(1); ++head) {
-        tasks.push_back({cu_seqlens[b], t, std::min(t + rows, length), head});
+      for (size_t i = 1; i < bounds.size(); ++i) {
+        tasks.push_back({cu_seqlens[b], t, std::min(t + rows, length), bounds[i - 1], bounds[i]});
       }
     }
   }
@@ -85,7 +118,7 @@ at::Tensor attention_band(const at::Tensor& q, const at::Tensor& k, const at::Te
   for (size_t b = 0; b + 1 < cu_seqlens.size(); ++b) {
     const int64_t length = cu_seqlens[b + 1] - cu_seqlens[b];
     for (int64_t t = 0; t < length; t += kernels.panel_rows) {
-      tasks.push_back({cu_seqlens[b], t, std::min(t + kernels.panel_rows, length), 0});
+      tasks.push_back({cu_seqlens[b], t, std::min(t + kernels.panel_rows, length), 0, 0});
     }
   }
   run_tasks(static_cast<int64_t>(tasks.size()), kernels.band_scratch(job),

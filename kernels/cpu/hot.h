@@ -42,24 +42,33 @@ enum Statistic {
   kNumStatistics
 };
 
+// A query head to compute and where its results go.
+struct HeadSlot {
+  int64_t head;
+  int64_t out_row;
+};
+
 struct RowStatsJob {
   Heads heads;
+  const HeadSlot* slots;  // the slots of one key head follow one another
+  int64_t max_slots;      // of a task
   int64_t num_sink;
   int64_t waad_window;
   int64_t sliding_window;      // 0 = none
-  int64_t num_tokens;          // N, the stride of a head in `out`
-  float* out[kNumStatistics];  // [H, N] or null
+  int64_t num_tokens;          // N, the stride of a row of `out`
+  float* out[kNumStatistics];  // [out rows, N] or null
 };
 
-// Rows [t_begin, t_end) of one sequence, all query heads of one key head.
+// Rows [t_begin, t_end) of one sequence, slots [slot_begin, slot_end), all of one key head.
 struct RowsTask {
   int64_t sequence_begin;  // first packed token of the sequence
   int64_t t_begin;
   int64_t t_end;
-  int64_t key_head;
+  int64_t slot_begin;
+  int64_t slot_end;
 };
 
-// kernels/attention_stats.h: attention_band. One task: at most `panel_rows` rows of a sequence (key_head
+// kernels/attention_stats.h: attention_band. One task: at most `panel_rows` rows of a sequence (slots
 // unused).
 struct BandJob {
   Heads heads;
@@ -171,8 +180,8 @@ struct LogprobBackwardJob {
 struct HotKernels {
   int64_t panel_rows;  // rows of a band, fai or anchor task
   int64_t key_tile;    // columns of a backward_gradient task
-  // Rows that a task should have, for `group` query heads per key head.
-  int64_t (*row_stats_rows)(int64_t group);
+  // Rows that a task should have, for at most `slots` query heads of a key head.
+  int64_t (*row_stats_rows)(int64_t slots);
   size_t (*row_stats_scratch)(const RowStatsJob& job);  // bytes, 64-byte aligned memory
   void (*row_stats)(const RowStatsJob& job, const RowsTask& task, void* scratch);
   size_t (*band_scratch)(const BandJob& job);

@@ -134,7 +134,7 @@ struct Panel {
   float* query;  // [D][kPanel]
   Sums* sink;
   Sums* rest;
-  int64_t head;
+  int64_t out_row;
   int64_t t_first;
   int64_t count;
 };
@@ -162,11 +162,11 @@ static void add_keys(const RowStatsJob& job, const Product& product, const Panel
   }
 }
 
-PAN_INLINE int64_t panels_per_head(int64_t group) { return group >= 4 ? 1 : (group >= 2 ? 2 : 4); }
-static int64_t row_stats_rows(int64_t group) { return panels_per_head(group) * kPanel; }
+PAN_INLINE int64_t panels_per_head(int64_t slots) { return slots >= 4 ? 1 : (slots >= 2 ? 2 : 4); }
+static int64_t row_stats_rows(int64_t slots) { return panels_per_head(slots) * kPanel; }
 
 static size_t row_stats_scratch(const RowStatsJob& job) {
-  const int64_t panels = panels_per_head(job.heads.group) * job.heads.group;
+  const int64_t panels = panels_per_head(job.max_slots) * job.max_slots;
   const int64_t floats = panels * job.heads.head_size * kPanel + kKeyTile * (job.heads.head_size + kPanel);
   return static_cast<size_t>(floats) * sizeof(float) +
          static_cast<size_t>(panels) * (2 * sizeof(Sums) + sizeof(Panel));
@@ -182,27 +182,29 @@ static void run_row_stats(const RowStatsJob& job, const RowsTask& task, void* sc
     memory += bytes;
     return at;
   };
-  const int64_t max_panels = panels_per_head(h.group) * h.group;
+  const int64_t max_panels = panels_per_head(job.max_slots) * job.max_slots;
   Sums* sums = reinterpret_cast<Sums*>(take(max_panels * 2 * static_cast<int64_t>(sizeof(Sums))));
   float* scores = reinterpret_cast<float*>(take(kKeyTile * kPanel * 4));
   float* queries = reinterpret_cast<float*>(take(max_panels * h.head_size * kPanel * 4));
   float* key_buffer = reinterpret_cast<float*>(take(kKeyTile * h.head_size * 4));
   Panel* panels = reinterpret_cast<Panel*>(take(max_panels * static_cast<int64_t>(sizeof(Panel))));
 
+  const int64_t key_head = job.slots[task.slot_begin].head / h.group;
   int64_t num_panels = 0;
   for (int64_t t = task.t_begin; t < task.t_end; t += kPanel) {
-    for (int64_t i = 0; i < h.group; ++i) {
-      const int64_t head = task.key_head * h.group + i, count = min_of(kPanel, task.t_end - t),
-                    p = num_panels++;
-      panels[p] = {queries + p * h.head_size * kPanel, sums + 2 * p, sums + 2 * p + 1, head, t, count};
+    for (int64_t i = task.slot_begin; i < task.slot_end; ++i) {
+      const HeadSlot& slot = job.slots[i];
+      const int64_t count = min_of(kPanel, task.t_end - t), p = num_panels++;
+      panels[p] = {
+          queries + p * h.head_size * kPanel, sums + 2 * p, sums + 2 * p + 1, slot.out_row, t, count};
       clear(*panels[p].sink);
       clear(*panels[p].rest);
-      pack_panel(product, row_of(h.q, h.type, task.sequence_begin + t, head), h.q.stride_token, count,
+      pack_panel(product, row_of(h.q, h.type, task.sequence_begin + t, slot.head), h.q.stride_token, count,
                  panels[p].query);
     }
   }
   auto add = [&](int64_t s, int64_t s_end, bool sink) {
-    const KeyRows keys = key_rows(product, row_of(h.k, h.type, task.sequence_begin + s, task.key_head),
+    const KeyRows keys = key_rows(product, row_of(h.k, h.type, task.sequence_begin + s, key_head),
                                   h.k.stride_token, s_end - s, key_buffer);
     for (int64_t p = 0; p < num_panels; ++p) {
       add_keys<W>(job, product, panels[p], sink ? *panels[p].sink : *panels[p].rest, keys, s, s_end, scores);
@@ -221,7 +223,7 @@ static void run_row_stats(const RowStatsJob& job, const RowsTask& task, void* sc
 
   for (int64_t p = 0; p < num_panels; ++p) {
     const Panel& panel = panels[p];
-    const int64_t at = panel.head * job.num_tokens + task.sequence_begin + panel.t_first;
+    const int64_t at = panel.out_row * job.num_tokens + task.sequence_begin + panel.t_first;
     for (int lane = 0; lane < panel.count; lane += kLanes) {
       finish(job, *panel.sink, *panel.rest, lane, panel.t_first, panel.count - lane, at);
     }

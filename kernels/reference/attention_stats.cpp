@@ -91,17 +91,20 @@ RowStats row_stats(const at::Tensor& q, const at::Tensor& k, const std::vector<i
                    const RowStatsOptions& o) {
   const Scores scores(q, k, o.scale);
   RowStats out;
+  std::vector<int64_t> heads = o.heads;
+  for (int64_t head = 0; o.heads.empty() && head < q.size(1); ++head) heads.push_back(head);
   at::Tensor* all[] = {&out.lse,      &out.lse_ns,      &out.entropy, &out.norm_entropy,
                        &out.distance, &out.distance_ns, &out.waad,    &out.sink_mass};
   double* data[8];
   for (int i = 0; i < 8; ++i) {
-    *all[i] = at::zeros({q.size(1), q.size(0)}, at::kDouble);
+    *all[i] = at::zeros({static_cast<int64_t>(heads.size()), q.size(0)}, at::kDouble);
     data[i] = all[i]->data_ptr<double>();
   }
   constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
-  for (int64_t head = 0; head < q.size(1); ++head) {
+  for (size_t i = 0; i < heads.size(); ++i) {
+    const int64_t head = heads[i];
     for_rows(cu, o.first_row, [&](int64_t begin, int64_t t, size_t) {
-      const int64_t at = head * q.size(0) + begin + t;
+      const int64_t at = static_cast<int64_t>(i) * q.size(0) + begin + t;
       const int64_t first = first_visible(t, o.sliding_window);
       const Row row = softmax_row(scores, head, begin, t, first);
       const Row ns = softmax_row(scores, head, begin, t, std::max(first, o.num_sink));

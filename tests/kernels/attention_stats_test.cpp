@@ -135,6 +135,37 @@ TEST_P(AttentionStats, WhatIsNotSelectedIsNotThere) {
   }
 }
 
+TEST_P(AttentionStats, ChosenHeadsAreThoseOfAllHeads) {
+  for (at::ScalarType type : {at::kFloat, at::kBFloat16, at::kHalf}) {
+    for (int64_t window : {0, 50}) {
+      const Shape shape{.length = 300,
+                        .num_heads = 12,
+                        .num_key_heads = 3,
+                        .type = type,
+                        .window = window,
+                        .rows = Rows::from_middle,
+                        .ragged = true};
+      const Batch batch = make_batch(shape, 31), moved = on_device(batch);
+      RowStatsOptions options = options_of(shape, batch);
+      const RowStats all = row_stats(moved.q, moved.k, moved.cu_seqlens, options);
+      for (const std::vector<int64_t>& heads :
+           {std::vector<int64_t>{7}, std::vector<int64_t>{11, 0, 5, 1}, std::vector<int64_t>{4, 4, 2}}) {
+        options.heads = heads;
+        const RowStats some = row_stats(moved.q, moved.k, moved.cu_seqlens, options);
+        expect_row_stats(some, reference::row_stats(batch.q, batch.k, batch.cu_seqlens, options), 50);
+        if (!moved.q.is_cpu()) continue;
+        const at::Tensor index = at::tensor(heads, at::TensorOptions(at::kLong));
+        for (auto value :
+             {&RowStats::lse, &RowStats::lse_ns, &RowStats::entropy, &RowStats::norm_entropy,
+              &RowStats::distance, &RowStats::distance_ns, &RowStats::waad, &RowStats::sink_mass})
+          EXPECT_TRUE(at::equal(some.*value, (all.*value).index_select(0, index)));
+      }
+      options.heads = {12};
+      EXPECT_THROW(row_stats(moved.q, moved.k, moved.cu_seqlens, options), c10::ValueError);
+    }
+  }
+}
+
 TEST_P(AttentionStats, AnEmptyBatchIsFine) {
   const at::Tensor q = on_device(at::zeros({0, 4, 64})), k = on_device(at::zeros({0, 2, 64}));
   const RowStats out = row_stats(q, k, {0}, {});

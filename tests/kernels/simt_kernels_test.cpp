@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/cases.h"
+#include "kernels/cuda/tasks.h"
 #include "kernels/decode_attention.h"
 #include "kernels/reference/reference.h"
 #include "kernels/simt_launch.h"
@@ -41,15 +42,19 @@ RowStats emulated_row_stats(const Batch& batch, const RowStatsOptions& o) {
     using T = decltype(element);
     device::RowStatsJob job{.heads = heads_of(batch.q, batch.k, o.scale),
                             .tasks = nullptr,
+                            .slots = nullptr,
                             .num_tokens = batch.q.size(0),
                             .num_sink = narrow(o.num_sink),
                             .waad_window = narrow(o.waad_window),
                             .sliding_window = narrow(o.sliding_window),
                             .out = {}};
+    const cuda::RowSlots slots = cuda::row_slots(o.heads, batch.q.size(1), job.heads.group);
+    std::vector<int64_t> first_row = o.first_row;
+    first_row.resize(batch.cu_seqlens.size() - 1, 0);
     RowStats out;
     auto make = [&](bool wanted, device::Statistic which, at::Tensor& tensor) {
       if (!wanted) return;
-      tensor = at::zeros({batch.q.size(1), batch.q.size(0)}, at::kFloat);
+      tensor = at::zeros({static_cast<int64_t>(slots.slots.size()), batch.q.size(0)}, at::kFloat);
       job.out[which] = tensor.data_ptr<float>();
     };
     make(o.select.lse, device::kLse, out.lse);
@@ -60,21 +65,10 @@ RowStats emulated_row_stats(const Batch& batch, const RowStatsOptions& o) {
     make(o.select.distance_ns, device::kDistanceNs, out.distance_ns);
     make(o.select.waad, device::kWaad, out.waad);
     make(o.select.sink_mass, device::kSinkMass, out.sink_mass);
-    const int group = job.heads.group, heads = device::row_stats_heads(group);
-    const int64_t positions = Emulated<T>::row_stats_positions(job.heads.head_size, group);
-    std::vector<device::RowsTask> tasks;
-    for (size_t b = 0; b + 1 < batch.cu_seqlens.size(); ++b) {
-      const int64_t length = batch.cu_seqlens[b + 1] - batch.cu_seqlens[b];
-      for (int64_t t = o.first_row.empty() ? 0 : o.first_row[b]; t < length; t += positions) {
-        for (int64_t head = 0; head < batch.q.size(1); head += group) {
-          for (int i = 0; i < group; i += heads) {
-            tasks.push_back({narrow(batch.cu_seqlens[b]), narrow(t), narrow(std::min(t + positions, length)),
-                             narrow(head + i), std::min(heads, group - i)});
-          }
-        }
-      }
-    }
+    const auto tasks = cuda::row_tasks(batch.cu_seqlens, first_row, slots,
+                                       Emulated<T>::row_stats_positions(job.heads.head_size, slots.most));
     job.tasks = tasks.data();
+    job.slots = slots.slots.data();
     Emulated<T>::row_stats(job, narrow(static_cast<int64_t>(tasks.size())), device::wanted_of(job));
     return out;
   });
@@ -85,14 +79,7 @@ at::Tensor emulated_band(const Batch& batch, const at::Tensor& lse, double scale
   return for_type(batch.q.scalar_type(), [&](auto element) {
     using T = decltype(element);
     at::Tensor out = at::full({batch.q.size(0), hi - lo + 1}, NAN, at::kFloat);  // every entry is written
-    std::vector<device::BandTask> tasks;
-    for (size_t b = 0; b + 1 < batch.cu_seqlens.size(); ++b) {
-      const int64_t length = batch.cu_seqlens[b + 1] - batch.cu_seqlens[b];
-      for (int64_t t = 0; t < length; t += device::kTileRows) {
-        tasks.push_back({narrow(batch.cu_seqlens[b]), narrow(t),
-                         narrow(std::min<int64_t>(t + device::kTileRows, length))});
-      }
-    }
+    const auto tasks = cuda::band_tasks(batch.cu_seqlens);
     Emulated<T>::band({.heads = heads_of(batch.q, batch.k, scale),
                        .tasks = tasks.data(),
                        .num_tokens = batch.q.size(0),
@@ -113,14 +100,7 @@ at::Tensor emulated_fai(const Batch& batch, const at::Tensor& lse, double scale,
   return for_type(batch.q.scalar_type(), [&](auto element) {
     using T = decltype(element);
     at::Tensor out = at::full({batch.q.size(1), batch.q.size(0)}, NAN, at::kFloat);
-    std::vector<device::FaiTask> tasks;
-    for (size_t b = 0; b + 1 < batch.cu_seqlens.size(); ++b) {
-      const int64_t length = batch.cu_seqlens[b + 1] - batch.cu_seqlens[b];
-      for (int64_t s = 0; s < length; s += device::kTileRows) {
-        tasks.push_back({narrow(batch.cu_seqlens[b]), narrow(length), narrow(batch.first_row[b]), narrow(s),
-                         narrow(std::min<int64_t>(s + device::kTileRows, length))});
-      }
-    }
+    const auto tasks = cuda::fai_tasks(batch.cu_seqlens, batch.first_row);
     Emulated<T>::fai({.heads = heads_of(batch.q, batch.k, scale),
                       .tasks = tasks.data(),
                       .num_tokens = batch.q.size(0),
@@ -160,27 +140,10 @@ at::Tensor emulated_anchor_mass(const Batch& batch, const at::Tensor& lse_ns, do
   return for_type(batch.q.scalar_type(), [&](auto element) {
     using T = decltype(element);
     at::Tensor out = at::zeros({static_cast<int64_t>(heads.size()), batch.q.size(0)}, at::kFloat);
-    std::vector<device::AnchorTask> tasks;
-    std::vector<int32_t> anchors;
-    for (size_t b = 0; b + 1 < batch.cu_seqlens.size(); ++b) {
-      const int64_t begin = batch.cu_seqlens[b], length = batch.cu_seqlens[b + 1] - begin;
-      int64_t t_end = 0;
-      for (int64_t t = 0; t < length; t = t_end) {
-        const int64_t step = steps.step_of[static_cast<size_t>(begin + t)];
-        for (t_end = t + 1; t_end < std::min<int64_t>(length, t + device::kTileRows) &&
-                            steps.step_of[static_cast<size_t>(begin + t_end)] == step;)
-          ++t_end;
-        if (step < 0 || steps.anchors[static_cast<size_t>(step)].empty()) continue;
-        const std::vector<int64_t>& keys = steps.anchors[static_cast<size_t>(step)];
-        tasks.push_back({narrow(begin), narrow(t), narrow(t_end),
-                         narrow(static_cast<int64_t>(anchors.size())),
-                         narrow(static_cast<int64_t>(keys.size()))});
-        for (int64_t s : keys) anchors.push_back(narrow(s));
-      }
-    }
+    const auto [tasks, keys] = cuda::anchor_tasks(batch.cu_seqlens, steps.step_of, steps.anchors);
     Emulated<T>::anchor({.heads = heads_of(batch.q, batch.k, scale),
                          .tasks = tasks.data(),
-                         .anchors = anchors.data(),
+                         .anchors = keys.data(),
                          .head_of = heads.data(),
                          .num_tokens = batch.q.size(0),
                          .sliding_window = narrow(window),
@@ -280,6 +243,20 @@ TEST(SimtRowStats, NegativeScale) {
     options.scale = -options.scale;
     expect_row_stats(emulated_row_stats(batch, options),
                      reference::row_stats(batch.q, batch.k, batch.cu_seqlens, options), 50);
+  }
+}
+
+TEST(SimtRowStats, ChosenHeadsInTheOrderAsked) {
+  for (at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    const Shape shape{.length = 131, .num_heads = 12, .num_key_heads = 3, .type = type, .ragged = true};
+    const Batch batch = make_batch(shape, 11);
+    for (const std::vector<int64_t>& heads :
+         {std::vector<int64_t>{7}, std::vector<int64_t>{11, 0, 5, 1}, std::vector<int64_t>{4, 4, 2}}) {
+      RowStatsOptions options = options_of(shape, batch);
+      options.heads = heads;
+      expect_row_stats(emulated_row_stats(batch, options),
+                       reference::row_stats(batch.q, batch.k, batch.cu_seqlens, options), 50);
+    }
   }
 }
 

@@ -83,25 +83,32 @@ enum Statistic : int {
 // right too, so not every combination has to be instantiated.
 enum Wanted : unsigned { kWantV = 1 /* entropies */, kWantG = 2 /* distances */, kWantW = 4 /* waad */ };
 
-// Query rows of a block are pairs (position, head of the group): row r is head head_begin + r % head_count at
-// position t_begin + r / head_count, so heads of a group share every key tile. All heads of a task read the
-// same key head head_begin / group; (t_end - t_begin) * head_count <= row_stats_rows<T, kD>().
+// A query head to compute and the row of `out` that its results go to.
+struct HeadSlot {
+  int32_t head;
+  int32_t out_row;
+};
+
+// Query rows of a block are pairs (position, slot): row r is slot slot_begin + r % slot_count at position
+// t_begin + r / slot_count, so heads of a group share every key tile. All heads of a task read the same key
+// head; (t_end - t_begin) * slot_count <= row_stats_rows<T, kD>().
 struct RowsTask {
   int32_t sequence_begin;  // first packed token of the sequence
   int32_t t_begin;
   int32_t t_end;
-  int32_t head_begin;
-  int32_t head_count;
+  int32_t slot_begin;
+  int32_t slot_count;
 };
 
 struct RowStatsJob {
   Heads heads;
   const RowsTask* tasks;  // [gridDim.x]; longest rows first
-  int64_t num_tokens;     // N, the stride of a head in `out`
+  const HeadSlot* slots;
+  int64_t num_tokens;  // N, the stride of a row of `out`
   int32_t num_sink;
   int32_t waad_window;
   int32_t sliding_window;      // 0 = none
-  float* out[kNumStatistics];  // [H, N] or null; rows that no task names are not written
+  float* out[kNumStatistics];  // [out rows, N] or null; rows that no task names are not written
 };
 
 PAN_ANYWHERE constexpr unsigned wanted_of(const RowStatsJob& job) {
@@ -123,12 +130,12 @@ template <class T, int kD>
 PAN_ANYWHERE constexpr int row_stats_rows() {  // of a block
   return kWarps * 16 * row_stats_fragments<T, kD>();
 }
-// Heads of a group that one task takes, and its positions: host code cuts [first_row, length) into pieces of
-// row_stats_positions, and every group into pieces of row_stats_heads.
-PAN_ANYWHERE constexpr int row_stats_heads(int group) { return group < 16 ? group : 16; }
+// Chosen heads of a group that one task takes, and its positions: host code cuts [first_row, length) into
+// pieces of row_stats_positions, and the slots of every key head into pieces of row_stats_heads.
+PAN_ANYWHERE constexpr int row_stats_heads(int chosen) { return chosen < 16 ? chosen : 16; }
 template <class T, int kD>
-PAN_ANYWHERE constexpr int row_stats_positions(int group) {
-  return row_stats_rows<T, kD>() / row_stats_heads(group);
+PAN_ANYWHERE constexpr int row_stats_positions(int chosen) {
+  return row_stats_rows<T, kD>() / row_stats_heads(chosen);
 }
 // Launch: grid = number of tasks, block = kThreads.
 template <class T, int kD>

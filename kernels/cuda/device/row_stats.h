@@ -21,14 +21,14 @@ PAN_DEVICE RowSums empty_sums() { return {kMasked, 0.0f, 0.0f, 0.0f, 0.0f}; }
 // What a thread knows about one of its rows.
 struct RowPlace {
   int t;
-  int head;
+  int slot;
   bool real;  // else beyond the task: worked on like the last row, not written
 };
 
 PAN_DEVICE RowPlace place_of(const RowsTask& task, int row) {
-  const int position = row / task.head_count;
+  const int position = row / task.slot_count;
   const bool real = position < task.t_end - task.t_begin;
-  return {real ? task.t_begin + position : task.t_end - 1, task.head_begin + row % task.head_count, real};
+  return {real ? task.t_begin + position : task.t_end - 1, task.slot_begin + row % task.slot_count, real};
 }
 
 // Keys [s0, s0 + 8 kN), all visible and at least W away. `last`: distance from the row to the thread's last
@@ -167,7 +167,7 @@ PAN_DEVICE void row_stats_block(const RowStatsJob& job) {
   const float limit = static_cast<float>(job.waad_window);
 
   const int first_key = task.t_begin > reach ? (task.t_begin - reach) / kKeys * kKeys : 0;
-  const int key_head = task.head_begin / h.group;
+  const int key_head = job.slots[task.slot_begin].head / h.group;
   RowStream<T, kD, kKeys> stream(row_at<T>(h.k, task.sequence_begin + first_key, key_head), h.k.stride_token);
   auto load_keys = [&](int s, int stage) {
     stream.load(shared_at<T>(keys_at + static_cast<size_t>(stage) * tile), task.t_end - s, h.head_size);
@@ -175,7 +175,7 @@ PAN_DEVICE void row_stats_block(const RowStatsJob& job) {
   };
   load_tile<T, kD, kRows>(queries, h.head_size, h.q.data, [&](int r) {
     const RowPlace place = place_of(task, r);
-    return place.real ? row_at<T>(h.q, task.sequence_begin + place.t, place.head) : nullptr;
+    return place.real ? row_at<T>(h.q, task.sequence_begin + place.t, job.slots[place.slot].head) : nullptr;
   });
   load_keys(first_key, 0);
 
@@ -258,7 +258,8 @@ PAN_DEVICE void row_stats_block(const RowStatsJob& job) {
     merge_lanes(sums[j], 2);
     const RowPlace place = place_of(task, last_row + 8 * j);
     if (place.real && quad_column() == 0)
-      write_row(job, sink, sums[j], place.t, place.head * job.num_tokens + task.sequence_begin + place.t);
+      write_row(job, sink, sums[j], place.t,
+                job.slots[place.slot].out_row * job.num_tokens + task.sequence_begin + place.t);
   }
 }
 
