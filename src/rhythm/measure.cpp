@@ -15,19 +15,17 @@ namespace {
 
 constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
 
-// The grouped heads of one layer, gathered: as many key heads as query heads, so that any subset of heads
-// will do.
+// H_glob's share of one layer. lse_ns holds the rows of `heads`; the others are not read.
 struct GlobalHeads {
-  at::Tensor q, k;    // [N, G, D]
-  at::Tensor lse_ns;  // [G, N]
-  double scale = 0;
-  int64_t sliding_window = 0;
-  int64_t count = 0;  // G
+  const kernels::LayerQk& qk;
+  std::vector<int64_t> heads;
+  at::Tensor lse_ns;  // [H, N]
 };
 
-at::Tensor pick(const at::Tensor& x, const std::vector<int64_t>& heads) {
-  const auto index = at::tensor(heads, at::TensorOptions().dtype(at::kLong)).to(x.device());
-  return x.index_select(1, index).contiguous();
+// Rows of chosen heads [G, N] at their places among all [H, N].
+at::Tensor spread(const at::Tensor& rows, const std::vector<int64_t>& heads, int64_t num_heads) {
+  const auto index = at::tensor(heads, at::TensorOptions().dtype(at::kLong)).to(rows.device());
+  return at::zeros({num_heads, rows.size(1)}, rows.options()).index_copy_(0, index, rows);
 }
 
 std::vector<int64_t> heads_of(const std::vector<Head>& group, int64_t layer) {
@@ -35,13 +33,6 @@ std::vector<int64_t> heads_of(const std::vector<Head>& group, int64_t layer) {
   for (const Head& h : group)
     if (h.layer == layer) heads.push_back(h.head);
   return heads;
-}
-
-std::vector<int64_t> key_heads(const std::vector<int64_t>& heads, const kernels::LayerQk& qk) {
-  const int64_t share = qk.q.size(1) / qk.k.size(1);
-  std::vector<int64_t> keys;
-  for (const int64_t h : heads) keys.push_back(h / share);
-  return keys;
 }
 
 // Adds every row of `rows` [G, N] to `sum` [N] float64, one after the other, so that a token's sum depends on
@@ -142,29 +133,24 @@ void add_local(Batch& batch, const kernels::LayerQk& qk, const std::vector<int64
   auto options = batch.options(qk);
   options.select.waad = true;
   options.first_row = batch.prompt_lengths;
-  add_rows(
-      kernels::row_stats(pick(qk.q, heads), pick(qk.k, key_heads(heads, qk)), batch.cu_seqlens, options).waad,
-      batch.waad_sum);
+  options.heads = heads;
+  add_rows(kernels::row_stats(qk.q, qk.k, batch.cu_seqlens, options).waad, batch.waad_sum);
 }
 
 // Row statistics of all rows (prompt rows read keys too), and this layer's part of the band.
 void add_global(Batch& batch, const kernels::LayerQk& qk, const std::vector<int64_t>& heads, double weight) {
   auto options = batch.options(qk);
   options.select.lse = options.select.norm_entropy = true;
-  GlobalHeads g{.q = pick(qk.q, heads),
-                .k = pick(qk.k, key_heads(heads, qk)),
-                .lse_ns = {},
-                .scale = qk.scale,
-                .sliding_window = qk.sliding_window,
-                .count = static_cast<int64_t>(heads.size())};
-  const auto stats = kernels::row_stats(g.q, g.k, batch.cu_seqlens, options);
-  g.lse_ns = stats.lse_ns;
+  options.heads = heads;
+  const auto stats = kernels::row_stats(qk.q, qk.k, batch.cu_seqlens, options);
   add_rows(stats.norm_entropy, batch.norm_entropy_sum);
-  const auto weights = at::full({g.count}, weight, stats.lse.options());
-  const auto band = kernels::attention_band(g.q, g.k, stats.lse, batch.cu_seqlens, qk.scale,
-                                            batch.config.h_lo, batch.config.h_hi, weights, qk.sliding_window);
+  std::vector<float> weights(static_cast<size_t>(qk.q.size(1)), 0.0f);
+  for (const int64_t h : heads) weights[static_cast<size_t>(h)] = static_cast<float>(weight);
+  const auto band = kernels::attention_band(
+      qk.q, qk.k, spread(stats.lse, heads, qk.q.size(1)), batch.cu_seqlens, qk.scale, batch.config.h_lo,
+      batch.config.h_hi, at::tensor(weights, at::kFloat).to(qk.q.device()), qk.sliding_window);
   batch.band = batch.band.defined() ? batch.band.add_(band) : band;
-  batch.global.push_back(std::move(g));
+  batch.global.push_back({qk, heads, spread(stats.lse_ns, heads, qk.q.size(1))});
 }
 
 // Non-sink keys that row t sees.
@@ -244,26 +230,25 @@ std::vector<double> concentrations(const Batch& batch, const std::vector<Sequenc
   double num_heads = 0;
   std::vector<at::Tensor> masses;  // [N] sums over each layer's heads: one wait for all
   for (const GlobalHeads& g : batch.global) {
-    std::vector<int64_t> heads(static_cast<size_t>(g.count));
-    for (size_t i = 0; i < heads.size(); ++i) heads[i] = static_cast<int64_t>(i);
     masses.emplace_back();
-    add_rows(kernels::anchor_mass(g.q, g.k, g.lse_ns, batch.cu_seqlens, g.scale, step_of, anchors, heads,
-                                  g.sliding_window),
+    add_rows(kernels::anchor_mass(g.qk.q, g.qk.k, g.lse_ns, batch.cu_seqlens, g.qk.scale, step_of, anchors,
+                                  g.heads, g.qk.sliding_window),
              masses.back());
   }
   const at::Tensor by_layer = at::stack(masses).cpu();
   for (size_t l = 0; l < batch.global.size(); ++l) {
     const GlobalHeads& g = batch.global[l];
     const double* mass = by_layer.const_data_ptr<double>() + l * result.size();
-    num_heads += static_cast<double>(g.count);
+    const auto count = static_cast<double>(g.heads.size());
+    num_heads += count;
     for (size_t b = 0; b < sequences.size(); ++b) {
       for (const StepRhythm& s : sequences[b].steps) {
         for (int64_t t = s.step.begin; t <= s.step.end && !s.anchors.empty(); ++t) {
           const auto row = static_cast<size_t>(batch.cu_seqlens[b] + t);
-          const auto keys = static_cast<double>(visible_keys(t, batch.config.num_sink, g.sliding_window));
+          const auto keys = static_cast<double>(visible_keys(t, batch.config.num_sink, g.qk.sliding_window));
           const double u = keys > 0 ? static_cast<double>(s.anchors.size()) / keys : 1;
           // A sliding window can be narrower than the anchor set: no attention is concentrated then.
-          if (u < 1) result[row] += (mass[row] - u * static_cast<double>(g.count)) / (1 - u);
+          if (u < 1) result[row] += (mass[row] - u * count) / (1 - u);
         }
       }
     }

@@ -10,7 +10,7 @@ namespace pan::sft {
 
 namespace {
 
-void check(const InitConfig& init) {
+void check(const InitConfig& init, const model::LoraConfig& lora) {
   PAN_CHECK(init.hidden_size == 0 || (init.num_layers > 0 && init.num_heads > 0 && init.num_kv_heads > 0 &&
                                       init.intermediate_size > 0),
             kConfig, "a new model needs all its sizes")
