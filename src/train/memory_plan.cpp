@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/logprob_entropy.h"
+#include "model/attention_tap.h"
 #include "model/lora.h"
 #include "rhythm/head_groups.h"
 #include "rl/rl_config.h"
@@ -31,8 +33,36 @@ bool exports_float32(const config::RunConfig& c) {
          (c.model.export_dtype == "auto" && compute_type(c.model) == at::kFloat);
 }
 
+int64_t longest_sequence(const config::RunConfig& c) {
+  return c.train.max_prompt_tokens + c.rollout.max_new_tokens;
+}
+
+// A micro-batch holds at least one sequence and at most a minibatch.
 int64_t micro_batch_tokens(const config::RunConfig& c) {
-  return std::max(c.rl.ppo.micro_batch_tokens, c.train.max_prompt_tokens + c.rollout.max_new_tokens);
+  const int64_t longest = longest_sequence(c);
+  return std::clamp(c.rl.ppo.micro_batch_tokens, longest, c.rl.ppo.minibatch_size * longest);
+}
+
+int64_t evaluation_bytes(const config::RunConfig& c, const model::Arch& a) {
+  rollout::SamplingConfig sampling = c.rollout;
+  sampling.slots = c.eval.slots;
+  const int64_t new_tokens = c.eval.max_new_tokens > 0 ? c.eval.max_new_tokens : c.rollout.max_new_tokens;
+  const int64_t items = c.eval.num_problems > 0 ? c.eval.num_problems * c.eval.samples : c.eval.slots;
+  return rollout::generate_bytes(a, compute_type(c.model), sampling, items,
+                                 c.train.max_prompt_tokens + new_tokens);
+}
+
+// One block's activations without gradients, the working memory of the log-probabilities, and what the tap
+// keeps of a micro-batch: queries and keys of its layers, a few numbers a token and head, the band.
+int64_t scoring_bytes(const config::RunConfig& c, const model::Arch& a) {
+  const int64_t tokens = micro_batch_tokens(c), e = element_bytes(c);
+  int64_t bytes =
+      tokens * (block_elements(a) + 2 * a.hidden_size) * e + kernels::LogprobOptions{}.chunk_bytes;
+  if (!c.rhythm.enabled) return bytes;
+  const auto layers = static_cast<int64_t>(
+      rhythm::resolve_layers(c.rhythm, model::default_tap_layers(a), a.num_layers).size());
+  bytes += tokens * layers * ((a.num_heads + a.num_kv_heads) * a.head_dim * e + 4 * 4 * a.num_heads);
+  return bytes + tokens * 2 * 4 * (c.rhythm.h_hi - c.rhythm.h_lo + 1);
 }
 
 }  // namespace
@@ -63,10 +93,11 @@ MemoryPlan plan_memory(const config::RunConfig& c, const model::Arch& a) {
     if (rl::needs_reference(c.rl)) plan.resident.emplace_back("reference (weights)", e * n);
   }
 
-  const int64_t longest = c.train.max_prompt_tokens + c.rollout.max_new_tokens;
-  plan.phases.emplace_back(
-      "sampling (cache, logits)",
-      rollout::generate_bytes(a, compute_type(c.model), c.rollout, c.sequences_per_iteration(), longest));
+  plan.phases.emplace_back("sampling (cache, logits)",
+                           rollout::generate_bytes(a, compute_type(c.model), c.rollout,
+                                                   c.sequences_per_iteration(), longest_sequence(c)));
+  if (c.eval.every > 0) plan.phases.emplace_back("evaluating (cache, logits)", evaluation_bytes(c, a));
+  plan.phases.emplace_back("scoring (activations of one block, tap)", scoring_bytes(c, a));
   const int64_t tokens = micro_batch_tokens(c);
   // Gradients live while the update runs, summed in float32; of bfloat16 weights those of the pass at hand
   // too.
