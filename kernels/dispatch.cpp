@@ -201,7 +201,7 @@ LogprobEntropy logprob_entropy(const at::Tensor& hidden, const at::Tensor& weigh
                     ": temperature must be > 0, got ", options.temperature);
   TORCH_CHECK_VALUE(options.chunk_bytes > 0, kernel, ": chunk_bytes must be > 0, got ", options.chunk_bytes);
   const bool on_gpu = on_cuda(hidden, kernel);
-  check_targets(targets, weight.size(0), kernel);
+  if (!options.targets_in_range) check_targets(targets, weight.size(0), kernel);
   return on_gpu ? cuda::logprob_entropy(hidden, weight, targets, options)
                 : cpu::logprob_entropy(hidden, weight, targets, options);
 }

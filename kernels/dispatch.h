@@ -35,6 +35,7 @@ void decode_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::
 // The same for tensors on a GPU, on its current stream (kernels/cuda/, or kernels/cuda_stub.cpp in a build
 // without CUDA).
 namespace cuda {
+bool is_built();
 RowStats row_stats(const at::Tensor& q, const at::Tensor& k, const std::vector<int64_t>& cu_seqlens,
                    const RowStatsOptions& options);
 at::Tensor attention_band(const at::Tensor& q, const at::Tensor& k, const at::Tensor& lse,

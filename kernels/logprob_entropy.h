@@ -14,7 +14,7 @@
 // On a GPU the logits of 512 rows by 8192 tokens exist at a time, products by cuBLAS with float32 results,
 // reduced before the next tile; the forward's working memory is 16 MB whatever chunk_bytes says, float32
 // inputs need TF32 to be off (ATen's default), and float16 gradients are made in float32. The targets are
-// checked on the host, which waits for them.
+// checked on the host, which waits for them, unless the caller vouches for them.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -28,6 +28,9 @@ struct LogprobOptions {
   int64_t chunk_bytes = 64 << 20;  // upper bound of the working memory (at least one panel of rows is taken)
   bool entropy_gradient =
       false;  // entropy takes part in autograd (otherwise it is detached, and backward is cheaper)
+  // The caller vouches for targets in [0, V), and a GPU is not waited for to check them; the values of a row
+  // whose target is not are undefined.
+  bool targets_in_range = false;
 };
 
 struct LogprobEntropy {

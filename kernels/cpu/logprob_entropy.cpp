@@ -115,7 +115,8 @@ class LogprobFunction : public torch::autograd::Function<LogprobFunction> {
                                const at::Tensor& targets, double temperature, int64_t chunk_bytes,
                                bool entropy_gradient) {
     at::NoGradGuard no_grad;
-    Forward out = forward_stats(hidden, weight, targets, {temperature, chunk_bytes, entropy_gradient});
+    Forward out =
+        forward_stats(hidden, weight, targets, {.temperature = temperature, .chunk_bytes = chunk_bytes});
     ctx->save_for_backward({hidden, weight, targets, out.lse, out.entropy});
     ctx->saved_data["temperature"] = temperature;
     ctx->saved_data["chunk_bytes"] = chunk_bytes;

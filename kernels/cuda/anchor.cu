@@ -19,8 +19,8 @@ cudaError_t launch_anchor(ElementType type, const device::AnchorJob& job, int nu
     using T = decltype(element);
     constexpr int kD = decltype(size)::value;
     const dim3 grid(static_cast<unsigned>(num_tasks), static_cast<unsigned>(num_heads));
-    return launch(anchor_kernel<T, kD>, grid, device::kThreads, device::anchor_shared_bytes<T, kD>(), stream,
-                  job);
+    return launch<device::anchor_shared_bytes<T, kD>()>(anchor_kernel<T, kD>, grid, device::kThreads, stream,
+                                                        job);
   });
 }
 

@@ -90,9 +90,12 @@ at::Tensor attention_band(const at::Tensor& q, const at::Tensor& k, const at::Te
                           const at::Tensor& head_weights, int64_t sliding_window) {
   const c10::cuda::CUDAGuard guard(q.device());
   const Inputs in = inputs_of(q, k, scale);
+  TORCH_CHECK_VALUE(hi - lo < kMaxBandWidth, "attention_band on a GPU takes up to ", kMaxBandWidth,
+                    " diagonals, got lo = ", lo, " and hi = ", hi);
+  const auto tasks = band_tasks(cu_seqlens);
   const at::Tensor rows_lse = lse.contiguous(), weights = head_weights.to(q.device()).contiguous();
   at::Tensor out = at::empty({q.size(0), hi - lo + 1}, floats_on(q));
-  const auto tasks = band_tasks(cu_seqlens);
+
   if (tasks.empty()) return out;
   const at::Tensor on_device = upload(tasks, q);
   const device::BandJob job{in.heads,
@@ -129,7 +132,7 @@ at::Tensor attention_fai(const at::Tensor& q, const at::Tensor& k, const at::Ten
                            rows_lse.const_data_ptr<float>(),
                            out.mutable_data_ptr<float>()};
   C10_CUDA_CHECK(launch_fai(element_type(q), job, checked_int(static_cast<int64_t>(tasks.size()), "tasks"),
-                            checked_int(q.size(1), "heads"), stream_of(q)));
+                            checked_grid_y(q.size(1), "heads"), stream_of(q)));
   return out;
 }
 
@@ -155,7 +158,7 @@ at::Tensor anchor_mass(const at::Tensor& q, const at::Tensor& k, const at::Tenso
                               rows_lse.const_data_ptr<float>(),
                               out.mutable_data_ptr<float>()};
   C10_CUDA_CHECK(launch_anchor(element_type(q), job, checked_int(static_cast<int64_t>(tasks.size()), "tasks"),
-                               checked_int(static_cast<int64_t>(heads.size()), "heads"), stream_of(q)));
+                               checked_grid_y(static_cast<int64_t>(heads.size()), "heads"), stream_of(q)));
   return out;
 }
 

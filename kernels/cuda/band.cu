@@ -18,8 +18,8 @@ cudaError_t launch_band(ElementType type, const device::BandJob& job, int num_ta
     constexpr int kD = decltype(size)::value;
     const dim3 grid(static_cast<unsigned>(num_tasks),
                     static_cast<unsigned>(device::band_key_tiles(job.lo, job.hi)));
-    return launch(band_kernel<T, kD>, grid, device::kThreads, device::band_shared_bytes<T, kD>(), stream,
-                  job);
+    return launch<device::band_shared_bytes<T, kD>()>(band_kernel<T, kD>, grid, device::kThreads, stream,
+                                                      job);
   });
 }
 

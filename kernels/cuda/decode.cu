@@ -23,8 +23,8 @@ cudaError_t launch_heads(const device::DecodeJob& job, int num_rows, cudaStream_
   const dim3 grid(static_cast<unsigned>(job.num_splits),
                   static_cast<unsigned>(num_key_heads * device::decode_head_pieces(job.group)),
                   static_cast<unsigned>(num_rows));
-  return launch(decode_kernel<T, kD, kG>, grid, device::kThreads, device::decode_shared_bytes<T, kD, kG>(),
-                stream, job);
+  return launch<device::decode_shared_bytes<T, kD, kG>()>(decode_kernel<T, kD, kG>, grid, device::kThreads,
+                                                          stream, job);
 }
 
 }  // namespace
@@ -33,23 +33,12 @@ cudaError_t launch_decode(ElementType type, const device::DecodeJob& job, int nu
   return with_element(type, job.head_size, [&](auto element, auto size) {
     using T = decltype(element);
     constexpr int kD = decltype(size)::value;
-    cudaError_t error = cudaSuccess;
-    switch (device::decode_heads(job.group)) {
-      case 1:
-        error = launch_heads<T, kD, 1>(job, num_rows, stream);
-        break;
-      case 2:
-        error = launch_heads<T, kD, 2>(job, num_rows, stream);
-        break;
-      case 4:
-        error = launch_heads<T, kD, 4>(job, num_rows, stream);
-        break;
-      default:
-        error = launch_heads<T, kD, 8>(job, num_rows, stream);
-    }
+    const cudaError_t error = with_decode_heads(job.group, [&](auto heads) {
+      return launch_heads<T, kD, decltype(heads)::value>(job, num_rows, stream);
+    });
     if (error != cudaSuccess || job.num_splits == 1) return error;
     const dim3 grid(static_cast<unsigned>(job.num_heads), static_cast<unsigned>(num_rows));
-    return launch(decode_merge_kernel<T>, grid, device::kThreads, 0, stream, job);
+    return launch<0>(decode_merge_kernel<T>, grid, device::kThreads, stream, job);
   });
 }
 

@@ -8,12 +8,6 @@
 #include "kernels/dispatch.h"
 
 namespace pan::kernels::cuda {
-namespace {
-
-constexpr int64_t kMaxRows = 65535;  // blocks in the third dimension of a grid
-
-}  // namespace
-
 void decode_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::Tensor& v_cache,
                       const std::vector<int64_t>& slots, const std::vector<int64_t>& lengths, double scale,
                       at::Tensor& out, int64_t sliding_window) {
@@ -21,8 +15,8 @@ void decode_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::
   if (num_rows == 0) return;
   TORCH_CHECK_VALUE(head_size <= kMaxHeadSize, "decode attention on a GPU takes a head size up to ",
                     kMaxHeadSize, ", got ", head_size);
-  TORCH_CHECK_VALUE(num_rows <= kMaxRows, "decode attention on a GPU takes up to ", kMaxRows, " rows, got ",
-                    num_rows);
+  TORCH_CHECK_VALUE(num_rows <= device::kMaxGridY, "decode attention on a GPU takes up to ",
+                    device::kMaxGridY, " rows, got ", num_rows);
   const c10::cuda::CUDAGuard guard(q.device());
   // Caches made by KvCache are aligned where the head size is a multiple of 16 bytes; others are copied at
   // every call.

@@ -37,4 +37,29 @@ auto with_element(ElementType type, int head_size, const F& f) {
   });
 }
 
+// f(mask): the moment sums of a row_stats kernel that has at least those of `wanted`. Training asks for the
+// entropies alone or for waad alone; anything else takes the kernel that has all sums.
+template <class F>
+auto with_wanted(unsigned wanted, const F& f) {
+  constexpr unsigned kV = device::kWantV, kW = device::kWantW;
+  if ((wanted & ~kV) == 0) return f(std::integral_constant<unsigned, kV>());
+  if (wanted == kW) return f(std::integral_constant<unsigned, kW>());
+  return f(std::integral_constant<unsigned, kV | device::kWantG | kW>());
+}
+
+// f(count): query heads that a block of decode_attention takes.
+template <class F>
+auto with_decode_heads(int group, const F& f) {
+  switch (device::decode_heads(group)) {
+    case 1:
+      return f(std::integral_constant<int, 1>());
+    case 2:
+      return f(std::integral_constant<int, 2>());
+    case 4:
+      return f(std::integral_constant<int, 4>());
+    default:
+      return f(std::integral_constant<int, 8>());
+  }
+}
+
 }  // namespace pan::kernels::cuda

@@ -18,7 +18,7 @@ cudaError_t launch_fai(ElementType type, const device::FaiJob& job, int num_task
     using T = decltype(element);
     constexpr int kD = decltype(size)::value;
     const dim3 grid(static_cast<unsigned>(num_tasks), static_cast<unsigned>(num_heads));
-    return launch(fai_kernel<T, kD>, grid, device::kThreads, device::fai_shared_bytes<T, kD>(), stream, job);
+    return launch<device::fai_shared_bytes<T, kD>()>(fai_kernel<T, kD>, grid, device::kThreads, stream, job);
   });
 }
 

@@ -39,6 +39,12 @@ inline int32_t checked_int(int64_t value, const char* what) {
   return static_cast<int32_t>(value);
 }
 
+inline int32_t checked_grid_y(int64_t value, const char* what) {
+  TORCH_CHECK_VALUE(value >= 0 && value <= device::kMaxGridY, "a GPU takes up to ", device::kMaxGridY, " ",
+                    what, " in one call, got ", value);
+  return static_cast<int32_t>(value);
+}
+
 // The tensor itself where every row of its last dimension starts at a multiple of 16 bytes, else a copy whose
 // last dimension is padded with zeros.
 at::Tensor aligned(const at::Tensor& x);

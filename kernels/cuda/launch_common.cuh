@@ -9,16 +9,16 @@ namespace pan::kernels::cuda {
 
 constexpr size_t kDefaultSharedBytes = 48 * 1024;
 
-template <class Job>
-cudaError_t launch(void (*kernel)(Job), dim3 grid, int threads, size_t shared_bytes, cudaStream_t stream,
-                   const Job& job) {
+template <size_t kSharedBytes, class Job>
+cudaError_t launch(void (*kernel)(Job), dim3 grid, int threads, cudaStream_t stream, const Job& job) {
+  static_assert(kSharedBytes <= device::kMaxSharedBytes);
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return cudaSuccess;
-  if (shared_bytes > kDefaultSharedBytes) {
+  if (kSharedBytes > kDefaultSharedBytes) {
     const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                   static_cast<int>(shared_bytes));
+                                                   static_cast<int>(kSharedBytes));
     if (error != cudaSuccess) return error;
   }
-  kernel<<<grid, threads, shared_bytes, stream>>>(job);
+  kernel<<<grid, threads, kSharedBytes, stream>>>(job);
   return cudaGetLastError();
 }
 

@@ -16,20 +16,17 @@ template <class T, unsigned kWanted>
 cudaError_t launch_wanted(const device::RowStatsJob& job, int num_tasks, cudaStream_t stream) {
   return with_head_size(job.heads.head_size, [&](auto size) {
     constexpr int kD = decltype(size)::value;
-    return launch(row_stats_kernel<T, kD, kWanted>, dim3(static_cast<unsigned>(num_tasks)), device::kThreads,
-                  device::row_stats_shared_bytes<T, kD>(), stream, job);
+    return launch<device::row_stats_shared_bytes<T, kD>()>(row_stats_kernel<T, kD, kWanted>,
+                                                           dim3(static_cast<unsigned>(num_tasks)),
+                                                           device::kThreads, stream, job);
   });
 }
 
-// Training asks for the entropies alone or for waad alone; anything else takes the kernel that has all sums.
 template <class T>
 cudaError_t launch_row_stats_of(const device::RowStatsJob& job, int num_tasks, cudaStream_t stream) {
-  constexpr unsigned kAll = device::kWantV | device::kWantG | device::kWantW;
-  const unsigned wanted = device::wanted_of(job);
-  if ((wanted & ~static_cast<unsigned>(device::kWantV)) == 0)
-    return launch_wanted<T, device::kWantV>(job, num_tasks, stream);
-  if (wanted == device::kWantW) return launch_wanted<T, device::kWantW>(job, num_tasks, stream);
-  return launch_wanted<T, kAll>(job, num_tasks, stream);
+  return with_wanted(device::wanted_of(job), [&](auto wanted) {
+    return launch_wanted<T, decltype(wanted)::value>(job, num_tasks, stream);
+  });
 }
 
 cudaError_t launch_row_stats_float32(const device::RowStatsJob& job, int num_tasks, cudaStream_t stream);

@@ -11,6 +11,7 @@
 
 #include "kernels/cuda/host.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/tasks.h"
 #include "kernels/dispatch.h"
 
 namespace pan::kernels::cuda {
@@ -18,9 +19,6 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-constexpr int64_t kPanelRows = 512;
-constexpr int64_t kTileColumns = 8192;
 
 struct Forward {
   at::Tensor logprob;  // [N]
@@ -118,9 +116,7 @@ InputGradients backward_tiles(const Saved& in, int64_t chunk_bytes, bool to_hidd
   if (to_hidden) grad_hidden = at::zeros({num_rows, size}, floats);
   if (to_weight) out.weight = num_rows > 0 ? at::empty_like(in.weight) : at::zeros_like(in.weight);
   const int64_t width = std::min(kTileColumns, vocab);
-  const int64_t panels =
-      std::max<int64_t>(1, chunk_bytes / (kPanelRows * width * (type == at::kBFloat16 ? 6 : 4)));
-  const int64_t chunk = std::min(num_rows, panels * kPanelRows);
+  const int64_t chunk = logprob_backward_rows(num_rows, vocab, chunk_bytes, type == at::kBFloat16 ? 6 : 4);
   const at::Tensor logits = at::empty({chunk * width}, floats);
   at::Tensor narrow;
   if (type == at::kBFloat16) narrow = at::empty({chunk * width}, in.hidden.options());

@@ -100,4 +100,10 @@ AnchorTasks anchor_tasks(const std::vector<int64_t>& cu_seqlens, const std::vect
   return out;
 }
 
+int64_t logprob_backward_rows(int64_t num_rows, int64_t vocab, int64_t chunk_bytes, int64_t bytes) {
+  const int64_t panel_bytes = kPanelRows * std::min(kTileColumns, vocab) * bytes;
+  const int64_t panels = std::clamp<int64_t>(chunk_bytes / panel_bytes, 1, device::kMaxGridY / kPanelRows);
+  return std::min(num_rows, panels * kPanelRows);
+}
+
 }  // namespace pan::kernels::cuda

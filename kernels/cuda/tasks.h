@@ -1,5 +1,5 @@
-// How the host cuts the attention statistics into blocks: plain C++ without CUDA, shared by the launches
-// (attention_stats.cpp) and the emulation that tests them.
+// How the host cuts the kernels' work into blocks: plain C++ without CUDA, shared by the launches
+// (attention_stats.cpp, logprob_entropy.cpp) and the emulation that tests them.
 //
 //   const RowSlots slots = row_slots(options.heads, num_heads, group);
 //   const auto tasks = row_tasks(cu_seqlens, first_row, slots, positions);
@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/cuda/device/jobs.h"
+#include "kernels/cuda/element_type.h"
 
 namespace pan::kernels::cuda {
 
@@ -31,6 +32,16 @@ std::vector<device::BandTask> band_tasks(const std::vector<int64_t>& cu_seqlens)
 
 std::vector<device::FaiTask> fai_tasks(const std::vector<int64_t>& cu_seqlens,
                                        const std::vector<int64_t>& first_row);
+
+// Diagonals of attention_band whose key tiles fit the second dimension of a grid.
+constexpr int64_t kMaxBandWidth =
+    static_cast<int64_t>(device::kMaxGridY) * device::kTileRows - (device::kTileRows - 1);
+
+constexpr int64_t kPanelRows = 512;     // of a tile of logits
+constexpr int64_t kTileColumns = 8192;  // the same
+// Rows of a tile of logits in the backward pass: whole panels as far as chunk_bytes goes, at least one, with
+// `bytes` for each logit.
+int64_t logprob_backward_rows(int64_t num_rows, int64_t vocab, int64_t chunk_bytes, int64_t bytes);
 
 struct AnchorTasks {
   std::vector<device::AnchorTask> tasks;

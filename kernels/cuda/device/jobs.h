@@ -11,9 +11,9 @@
 // 32, 64, 80, 96, 128, 256; a smaller head_size is padded with zeros inside the kernels (head_size must be a
 // multiple of 16 bytes / sizeof(T)). ALIGNMENT: base pointers of q, k, v and every stride of theirs, in
 // bytes, are multiples of 16 (asynchronous copies move 16 bytes); a launcher copies tensors that are not.
-// Dynamic shared memory above 48 KB needs cudaFuncAttributeMaxDynamicSharedMemorySize; no kernel needs more
-// than 160 KB (sm_80 has 163). No kernel has static shared memory, none uses atomics: results are the same in
-// every run.
+// Dynamic shared memory above 48 KB needs cudaFuncAttributeMaxDynamicSharedMemorySize; no launch
+// takes more than kMaxSharedBytes. No kernel has static shared memory, none uses atomics: results are the
+// same in every run.
 //
 // Positions t, s count inside a sequence; rows of packed tensors are sequence_begin + t.
 #pragma once
@@ -39,6 +39,8 @@ struct Fp16 {
 constexpr int kThreads = 128;  // of every block except logprob's
 constexpr int kWarps = kThreads / 32;
 constexpr int kLogprobThreads = 256;
+constexpr int kMaxGridY = 65535;                // blocks in the second and third dimension of a grid
+constexpr size_t kMaxSharedBytes = 163 * 1024;  // of a block on sm_80; every launch is checked against it
 
 // A [N, heads, D] tensor, last dimension contiguous; strides in elements.
 struct Packed {
