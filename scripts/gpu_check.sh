@@ -8,9 +8,10 @@
 #   scripts/gpu_check.sh --dry-run                 print what would run
 #
 # --out: default $OUT, else build/gpu_check. --minutes: default 9; parts that would start too late are left out and say so.
-# Parts: environment tests sanitizer kernels model train generate slow. Without --bin it builds like scripts/test.sh (needs nvcc
+# --pack refuses an archive above 64 MiB or programs that need a newer C library than 2.35.
+# Parts: environment tests repeat sanitizer kernels model train generate slow. Without --bin it builds like scripts/test.sh (needs nvcc
 # and what setup.sh installs). With --bin it needs LibTorch 2.11 for CUDA only: the Python package torch, or LIBTORCH=DIR.
-case "${1:-}" in -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
+case "${1:-}" in -h | --help) sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 out=${OUT:-build/gpu_check} minutes=9 only="" bin="" pack="" model="" dry=""
@@ -46,7 +47,12 @@ if [ -n "$pack" ]; then
   git rev-parse HEAD > "$folder/commit"
   # All programs hold the same device code: a window wide enough to see the last one packs it once.
   tar -C "$folder" -c . | xz -T1 --lzma2=preset=3,dict=192MiB > "$pack"
-  say "$pack: $(du -h "$pack" | cut -f1)"
+  bytes=$(stat -c %s "$pack") limit=$((64 << 20))
+  say "$pack: $bytes bytes of at most $limit"
+  [ "$bytes" -le "$limit" ] || fail "the archive is too large"
+  glibc=$(for f in "$folder"/*; do objdump -T "$f" 2> /dev/null || true; done | grep -oE 'GLIBC_2\.[0-9]+' | sort -uV | tail -1)
+  say "newest C library symbol: $glibc"
+  [ "$(printf '%s\n' "$glibc" GLIBC_2.35 | sort -V | tail -1)" = GLIBC_2.35 ] || fail "the programs need $glibc, which older systems lack"
   exit 0
 fi
 
@@ -124,7 +130,7 @@ part() {
   skipped=$(grep -cE '^\[  SKIPPED \] .*ms\)' "$out/.part" || true)
   say "$name: $state in $((SECONDS - started)) s$([ "$ran" = 0 ] || echo ", $ran tests")$([ "$skipped" = 0 ] || echo ", $skipped skipped")"
   [ $rc -eq 0 ] || grep -E 'Failure|FAILED|rror|Which|actual|got ' "$out/.part" | head -25 || true
-  if [ "$group" = tests ] && [ "$ran" = 0 ] && [ $rc -eq 0 ]; then state="nothing ran"; bad=$((bad + 1)); say "$name: nothing ran: is there a GPU?"; fi
+  if [[ " tests repeat sanitizer slow " == *" $group "* ]] && [ "$ran" = 0 ] && [ $rc -eq 0 ]; then state="nothing ran"; bad=$((bad + 1)); say "$name: nothing ran: is there a GPU?"; fi
   printf '{"name": "%s", "state": "%s", "rc": %d, "seconds": %d, "tests": %d, "skipped": %d, "tail": %s}\n' \
     "$name" "$state" "$rc" "$((SECONDS - started))" "$ran" "$skipped" "$(tail -c 1500 "$out/.part" | text_of)" >> "$entries"
   write_results
@@ -159,13 +165,15 @@ part tests.kernels 120 "$bin/kernels_tests" "$cuda_only"
 part tests.model 40 "$bin/model_tests" "$cuda_only"
 part tests.rl 40 "$bin/rl_tests" "$cuda_only"
 part tests.rollout 40 "$bin/rollout_tests" "$cuda_only"
-small='--gtest_filter=*AttentionStats.OddHeadSizes*/1:*AttentionStats.WhatIs*/1:*AttentionIdentities.All*/1:*DecodeAttention.Rows*/1:*LogprobEntropyKernel.Values*/1'
+part repeat.kernels 30 "$bin/kernels_tests" '--gtest_filter=*TwoRunsGiveTheSameBits*/1'
+small='--gtest_filter=*AttentionStats.OddHeadSizes*/1:*AttentionStats.WhatIs*/1:*AttentionIdentities.All*/1:*DecodeAttention.Rows*/1:*LogprobEntropyKernel.Values*/1:*AttentionStats.SmallSixteenBit*/1'
 if [ -n "$sanitizer" ] || [ -n "$dry" ]; then
   for tool in memcheck racecheck initcheck synccheck; do
     part sanitizer.$tool 60 "${sanitizer:-compute-sanitizer}" --tool $tool --error-exitcode 9 --kernel-name kernel_substring=pan "$bin/kernels_tests" "$small"
   done
 else
   say "sanitizer: compute-sanitizer is not here (it comes with the CUDA toolkit)"
+  [ -n "$only" ] && [[ ",$only," != *",sanitizer,"* ]] || echo '{"name": "sanitizer", "state": "unavailable"}' >> "$entries"
 fi
 part kernels.bench 110 "$bin/kernel_bench" --device cuda --json "$out/kernel_bench.json"
 part model.bfloat16 70 "$bin/model_bench" --device cuda --dtype bfloat16 --threads 8 ${model:+--model "$model"} --json "$out/model_bench_bfloat16.json"

@@ -38,13 +38,14 @@ check_cuda() {
   torch_lib=$(echo "${LIBTORCH:-$(echo .deps/venv/lib/python3*/site-packages/torch)}"/lib)
   if [ ! -e "$torch_lib/libtorch_cuda.so" ]; then say "CUDA: not compiled, $torch_lib has no libtorch_cuda.so"; return; fi
   local begin=$SECONDS
-  configure_and_build build/cuda pan-ppo -- -DPAN_CUDA=ON
+  configure_and_build build/cuda pan-ppo kernels_tests kernel_bench model_bench -- -DPAN_CUDA=ON
+  scripts/gpu_check.sh --dry-run > /dev/null
   step="looking for the CUDA sources among what was built"
   local sources objects
   sources=$(git ls-files 'kernels/cuda/*.cu' | wc -l)
   objects=$(grep -cE '^build .*\.cu\.o:' build/cuda/build.ninja || true)
   [ "$sources" = "$objects" ] || fail "kernels/cuda holds $sources .cu files, but $objects were compiled"
-  say "CUDA: $sources files compiled for sm_80 and sm_90 and the program linked in $((SECONDS - begin)) s; not run, which takes a GPU (scripts/gpu_check.sh)"
+  say "CUDA: $sources files compiled for sm_80 and sm_90 and the program, the kernel tests and both benchmarks linked in $((SECONDS - begin)) s; not run, which takes a GPU (scripts/gpu_check.sh)"
 }
 [ "$mode" = --quick ] || check_cuda
 step="running the tests"

@@ -88,6 +88,44 @@ TEST_P(AttentionStats, MatchTheReferenceAtAThousandTokens) {
   }
 }
 
+// Small enough for compute-sanitizer: every kernel of both 16-bit types.
+TEST_P(AttentionStats, SmallSixteenBitCases) {
+  for (at::ScalarType type : {at::kBFloat16, at::kHalf}) {
+    for (int64_t head_size : {64, 128}) {
+      const Shape shape{
+          .length = 70, .head_size = head_size, .num_heads = 2, .num_key_heads = 1, .type = type};
+      const Batch batch = make_batch(shape, 41);
+      check_shape(shape, batch, on_device(batch));
+    }
+  }
+}
+
+TEST_P(AttentionStats, TwoRunsGiveTheSameBits) {
+  for (at::ScalarType type : {at::kFloat, at::kBFloat16, at::kHalf}) {
+    const Shape shape{.length = 400, .num_heads = 8, .num_key_heads = 2, .type = type, .ragged = true};
+    const Batch batch = on_device(make_batch(shape, 42));
+    const at::Tensor weights = on_device(at::rand({8}));
+    std::vector<int64_t> step_of(static_cast<size_t>(batch.q.size(0)), -1);
+    for (int64_t t = 100; t < 400; ++t) step_of[static_cast<size_t>(batch.cu_seqlens[1] + t)] = 0;
+    const auto run = [&] {
+      const RowStats rows = row_stats(batch.q, batch.k, batch.cu_seqlens, {});
+      return std::vector<at::Tensor>{
+          rows.lse,
+          rows.entropy,
+          rows.norm_entropy,
+          rows.distance,
+          rows.distance_ns,
+          rows.waad,
+          rows.sink_mass,
+          attention_band(batch.q, batch.k, rows.lse, batch.cu_seqlens, 0, 10, 100, weights),
+          attention_fai(batch.q, batch.k, rows.lse, batch.cu_seqlens, 0, 10, 100, {}),
+          anchor_mass(batch.q, batch.k, rows.lse_ns, batch.cu_seqlens, 0, step_of, {{1, 7, 50, 99}}, {3, 0})};
+    };
+    const std::vector<at::Tensor> first = run(), second = run();
+    for (size_t i = 0; i < first.size(); ++i) EXPECT_TRUE(at::equal(first[i], second[i])) << i;
+  }
+}
+
 TEST_P(AttentionStats, OddHeadSizesAndStridedInputs) {
   for (int64_t head_size : {1, 3, 20, 33}) {
     const Shape shape{.length = 77, .head_size = head_size, .num_heads = 4, .num_key_heads = 2};
