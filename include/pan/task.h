@@ -4,8 +4,8 @@
 //   pan::tasks::Problem p = task->problem(Split::kTrain, 17);
 //   pan::tasks::Verdict v = task->judge(p, answer_text);
 //
-// To add one: a folder under src/tasks with a class, its config struct and one line in registry.cpp
-// (docs/tasks.md).
+// To add one: a folder under src/tasks with a class, its settings and name in tasks_config.h and .cpp, its
+// factory in registry.cpp (docs/tasks.md).
 #pragma once
 
 #include <cstdint>
@@ -25,13 +25,15 @@ struct Problem {
   std::string reference;  // the right answer in the task's own form (gold number, solution JSON)
   std::string group;      // bucket for reports ("3x3"); empty = none
   std::string answer;     // a full worked answer for supervised training; empty where there is none
+  int64_t num_cells = 0;  // parts of the answer that are counted one by one (cells of a grid); 0 = none
 };
 
 struct Verdict {
-  double reward = 0;      // what the task pays: the weighted sum of the terms that pay
-  bool correct = false;   // headline accuracy
-  bool answered = false;  // an answer could be read at all
-  std::string extracted;  // the answer that was read, normalised (votes of maj@k)
+  double reward = 0;        // what the task pays: the weighted sum of the terms that pay
+  bool correct = false;     // headline accuracy
+  bool answered = false;    // an answer could be read at all
+  std::string extracted;    // the answer that was read, normalised (votes of maj@k)
+  int64_t right_cells = 0;  // of the problem's num_cells
   std::map<std::string, double>
       terms;  // every score by name, whether it pays or not ("strict", "flexible", "cell", ...)
 };

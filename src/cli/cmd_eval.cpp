@@ -62,6 +62,7 @@ int run(const Options& o) {
   const eval::ModelLocation location = eval::locate_model(o.model);
   config::RunConfig config = configuration(o, location);
   config.model.path = o.model;
+  eval::make_output_folder(o.output);  // before anything is generated
   const auto task = tasks::make(config.task, config.reward);
   const OpenModel m = open_model(config.model, config.prompt, config.threads);
   core::log_info("evaluating " + m.location.description + " on " + task->name() + ", " +

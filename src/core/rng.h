@@ -26,6 +26,7 @@ enum class Purpose : uint32_t {
   kCredit = 6,     // credit: random
   kControl = 7,    // shuffled controls of experiments
   kTest = 8,
+  kEval = 9,  // token sampling of evaluations, as kSample
 };
 
 struct Key {

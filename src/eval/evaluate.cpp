@@ -69,40 +69,63 @@ void put_share(Evaluation& e, const std::string& key, const std::vector<double>&
   e.intervals[key] = {value, b.low, b.high, each_is_one_trial ? "wilson" : "bootstrap over items"};
 }
 
-void summarise(const EvalRequest& r, const std::vector<Item>& items, Evaluation& e) {
-  const int64_t k = r.config.samples;
-  std::vector<double> share, majority, any;
-  std::map<std::string, std::vector<double>> by_group;
-  std::map<std::string, std::pair<double, double>> terms;
-  double unanswered = 0, n = 0;
-  for (const Item& item : items) {
+// What is reported of all items and of each group of them.
+struct Tally {
+  std::vector<double> share;  // of each item's answers that are right
+  double right_cells = 0, cells = 0, unanswered = 0, answers = 0;
+
+  void add(const Item& item, int64_t samples) {
     int64_t right = 0;
     for (const tasks::Verdict& v : item.verdicts) {
       right += v.correct;
       unanswered += !v.answered;
-      ++n;
-      for (const auto& [name, value] : v.terms) terms[name].first += value, terms[name].second += 1;
+      right_cells += static_cast<double>(v.right_cells);
     }
+    const auto k = static_cast<double>(samples);
     // A prompt that is too long is an item that was not answered.
-    if (item.overlong) unanswered += static_cast<double>(k), n += static_cast<double>(k);
-    share.push_back(static_cast<double>(right) / static_cast<double>(k));
+    if (item.overlong) unanswered += k;
+    answers += k;
+    cells += k * static_cast<double>(item.problem.num_cells);
+    share.push_back(static_cast<double>(right) / k);
+  }
+};
+
+// `suffix`: "", or "/3x3" of a group.
+void put_tally(const EvalRequest& r, const Tally& tally, const std::string& suffix, Evaluation& e) {
+  put_share(e, "accuracy" + suffix, tally.share, r.config.samples == 1, r.seed);
+  e.metrics["no_answer_rate" + suffix] = tally.unanswered / tally.answers;
+  if (tally.cells > 0) e.metrics["cell_accuracy" + suffix] = tally.right_cells / tally.cells;
+}
+
+void summarise(const EvalRequest& r, const std::vector<Item>& items, Evaluation& e) {
+  const int64_t k = r.config.samples;
+  Tally all;
+  std::vector<double> majority, any;
+  std::map<std::string, Tally> by_group;
+  std::map<std::string, std::pair<double, double>> terms;
+  for (const Item& item : items) {
+    all.add(item, k);
+    for (const tasks::Verdict& v : item.verdicts)
+      for (const auto& [name, value] : v.terms) terms[name].first += value, terms[name].second += 1;
     majority.push_back(majority_is_right(item.verdicts) ? 1 : 0);
-    any.push_back(right > 0 ? 1 : 0);
+    any.push_back(all.share.back() > 0 ? 1 : 0);
     // "gsm8k", or "logic_grid/3x3" of a mix, which counts for "logic_grid" as well.
     const std::string& group = item.problem.group;
     for (size_t end = 0; !group.empty() && end != std::string::npos;) {
       end = group.find('/', end == 0 ? 0 : end + 1);
-      by_group[group.substr(0, end)].push_back(share.back());
+      by_group[group.substr(0, end)].add(item, k);
     }
   }
-  put_share(e, "accuracy", share, k == 1, r.seed);
+  put_tally(r, all, "", e);
   if (k > 1) {
     e.metrics["avg@" + std::to_string(k)] = e.metrics["accuracy"];
     put_share(e, "maj@" + std::to_string(k), majority, true, r.seed);
     put_share(e, "pass@" + std::to_string(k), any, false, r.seed);
   }
-  for (const auto& [group, values] : by_group) put_share(e, "accuracy/" + group, values, k == 1, r.seed);
-  e.metrics["no_answer_rate"] = unanswered / n;
+  for (const auto& [group, tally] : by_group) {
+    put_tally(r, tally, "/" + group, e);
+    e.groups.push_back(group);
+  }
   for (const auto& [name, sum] : terms) e.metrics["score/" + name] = sum.first / sum.second;
 }
 
@@ -161,6 +184,7 @@ Evaluation evaluate(const EvalRequest& r) {
     for (int64_t j = 0; j < r.config.samples; ++j) {
       requests.push_back({.sample_id = static_cast<int64_t>(i) * r.config.samples + j,
                           .prompt = prompt,
+                          .purpose = core::rng::Purpose::kEval,
                           .name = items[i].problem.id});
       item_of.push_back(i);
     }
@@ -195,6 +219,18 @@ Evaluation evaluate(const EvalRequest& r) {
   return e;
 }
 
+void make_output_folder(const std::string& folder) {
+  core::Disk& disk = core::disk();
+  const std::string probe = folder + "/.write_test";
+  try {
+    disk.make_folders(folder);
+    disk.create(probe)->close();
+    disk.remove_all(probe);
+  } catch (core::Error& error) {
+    throw error.expected("a folder that can be made and written").remedy("Choose another --output");
+  }
+}
+
 void write_evaluation(const std::string& folder, const Evaluation& e) {
   core::Disk& disk = core::disk();
   disk.make_folders(folder);
@@ -204,23 +240,49 @@ void write_evaluation(const std::string& folder, const Evaluation& e) {
   core::write_file_atomic(disk, folder + "/results.json", e.results);
 }
 
+namespace {
+
+std::string share_text(const Evaluation& e, const std::string& key) {
+  char text[128];
+  const Interval& i = e.intervals.at(key);
+  std::snprintf(text, sizeof text, " %.1f %% [%.1f, %.1f]", 100 * i.value, 100 * i.low, 100 * i.high);
+  return text;
+}
+
+// ", cells 71.0 %, no answer 3.0 %"
+std::string rates_text(const Evaluation& e, const std::string& suffix) {
+  char text[64];
+  std::string out;
+  for (const auto& [key, name] : {std::pair{"cell_accuracy", "cells"}, {"no_answer_rate", "no answer"}}) {
+    const auto found = e.metrics.find(key + suffix);
+    if (found == e.metrics.end()) continue;
+    std::snprintf(text, sizeof text, ", %s %.1f %%", name, 100 * found->second);
+    out += text;
+  }
+  return out;
+}
+
+}  // namespace
+
 std::vector<std::string> evaluation_lines(const Evaluation& e) {
   std::vector<std::string> lines;
   char text[256];
-  std::string groups;
-  for (const auto& [key, i] : e.intervals) {
-    std::snprintf(text, sizeof text, "%s %.1f %% [%.1f, %.1f]", key.c_str(), 100 * i.value, 100 * i.low,
-                  100 * i.high);
-    groups += (groups.empty() ? "" : ", ") + std::string(text);
-  }
   std::snprintf(text, sizeof text, "evaluation: %lld problems, %lld answers, %.0f tokens/s: ",
                 static_cast<long long>(e.num_problems), static_cast<long long>(e.num_samples),
                 e.tokens_per_s);
-  lines.push_back(text + groups);
-  std::snprintf(text, sizeof text, "  no answer %.1f %%, cut off %.1f %%, mean length %.0f tokens",
-                100 * e.metrics.at("no_answer_rate"), 100 * e.metrics.at("truncated_rate"),
-                e.metrics.at("response_length/mean"));
-  lines.push_back(text);
+  std::string shares;
+  for (const auto& [key, interval] : e.intervals)
+    if (key.find('/') == std::string::npos) shares += (shares.empty() ? "" : ", ") + key + share_text(e, key);
+  lines.push_back(text + shares);
+  std::snprintf(text, sizeof text, ", cut off %.1f %%, mean length %.0f tokens",
+                100 * e.metrics.at("truncated_rate"), e.metrics.at("response_length/mean"));
+  lines.push_back("  " + rates_text(e, "").substr(2) + text);
+  if (e.num_overlong_prompts > 0)
+    lines.push_back("  " + std::to_string(e.num_overlong_prompts) +
+                    " prompts are longer than the context and count as not answered");
+  for (const std::string& group : e.groups)
+    lines.push_back("  " + group + ": accuracy" + share_text(e, "accuracy/" + group) +
+                    rates_text(e, "/" + group));
   return lines;
 }
 

@@ -41,10 +41,12 @@ struct Interval {
 
 struct Evaluation {
   // Keys: accuracy (pass@1; with k samples the mean over items of the share that is right, avg@k), maj@k,
-  // pass@k, no_answer_rate, truncated_rate, response_length/mean, every term of the verdicts, and accuracy by
-  // group ("accuracy/3x3").
+  // pass@k, no_answer_rate, truncated_rate, response_length/mean, every term of the verdicts; where answers
+  // have cells, cell_accuracy: right cells / all cells over all answers, those that could not be read or
+  // asked for included. By group as well: "accuracy/3x3", "cell_accuracy/3x3", "no_answer_rate/3x3".
   std::map<std::string, double> metrics;
   std::map<std::string, Interval> intervals;
+  std::vector<std::string> groups;  // sorted
   int64_t num_problems = 0, num_samples = 0, num_overlong_prompts = 0;
   double seconds = 0, tokens_per_s = 0;
   std::vector<std::string> rows;  // JSON lines, one per answer, in order of problems
@@ -53,6 +55,10 @@ struct Evaluation {
 
 // Errors: kData: an empty split, a prompt longer than the context; kInterrupted.
 Evaluation evaluate(const EvalRequest& request);
+
+// Makes the folder and tries to write into it, so that hours of answers are not lost to a wrong name. Error:
+// kIo.
+void make_output_folder(const std::string& folder);
 
 // results.json and samples.jsonl, each written atomically. Makes the folder.
 void write_evaluation(const std::string& folder, const Evaluation& evaluation);

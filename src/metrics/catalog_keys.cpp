@@ -45,10 +45,22 @@ void reward_keys(Table& t) {
   t.add("reward/accuracy", "", "share of sequences judged right",
         "Training accuracy at the sampling temperature.");
   t.add("reward/accuracy/{task}", "", "share of the task's sequences judged right",
-        "Training accuracy by task of a mix.");
+        "Training accuracy by task of a mix, or by size of logic grids (puzzle accuracy).");
+  t.add("reward/accuracy/{task}/{size}", "", "share of the size's sequences judged right",
+        "Puzzle accuracy by size of a mix's logic grids.");
+  t.add("reward/cell_accuracy", "", "right cells / all cells over all grids, unread answers included",
+        "Logic grids. High by chance alone.");
+  t.add("reward/cell_accuracy/{size}", "", "right cells / all cells over the size's grids",
+        "Logic grids by size.");
+  t.add("reward/cell_accuracy/{task}/{size}", "", "right cells / all cells over the size's grids",
+        "Logic grids of a mix by size.");
   t.add("reward/score/{task}", "reward", "mean over the task's sequences", "Task reward by task of a mix.");
   t.add("reward/no_answer_rate", "", "share of sequences without an answer that can be read",
         "Format failures.");
+  t.add("reward/no_answer_rate/{size}", "", "share of the size's sequences without an answer",
+        "Logic grids by size.");
+  t.add("reward/no_answer_rate/{task}/{size}", "", "share of the size's sequences without an answer",
+        "Logic grids of a mix by size.");
 }
 
 void critic_keys(Table& t) {
@@ -283,14 +295,27 @@ void run_keys(Table& t) {
   t.add("training/epoch", "epoch", "prompts drawn / prompts in the data", "Passes over the data.");
   t.add("training/num_sequences", "sequence", "in this iteration", "Samples trained on.");
   t.add("eval/accuracy", "", "mean over items of pass@1", "Main figure of an evaluation in training.");
-  t.add("eval/accuracy/{group}", "", "the same over the items of one task or size", "Accuracy by group.");
+  t.add("eval/accuracy/{group}", "", "mean over the group's items of pass@1",
+        "By size of logic grids (puzzle accuracy), task of a mix, or group.");
   t.add("eval/accuracy/{task}/{size}", "", "the same over the items of one size of a task of a mix",
         "Accuracy by task and size.");
+  t.add("eval/cell_accuracy", "",
+        "right cells / all cells over all answers, those not read and prompts too long included",
+        "Logic grids, as ZebraLogic has it. High by chance alone.");
+  t.add("eval/cell_accuracy/{group}", "", "right cells / all cells over the group's answers",
+        "Logic grids by size, or task of a mix.");
+  t.add("eval/cell_accuracy/{task}/{size}", "", "the same over one size of a task of a mix",
+        "Logic grids by task and size.");
   t.add("eval/avg@{k}", "", "mean over items of the share of k answers that is right", "Is eval/accuracy.");
   t.add("eval/maj@{k}", "", "share of items whose commonest answer of k is right", "Vote of k answers.");
   t.add("eval/pass@{k}", "", "share of items with a right one among k answers", "Best of k answers.");
   t.add("eval/score/{term}", "", "mean over answers", "One named term of the task's reward.");
-  t.add("eval/no_answer_rate", "", "share of answers in which no answer can be read", "Format failures.");
+  t.add("eval/no_answer_rate", "", "share of answers that could not be read; prompts too long count",
+        "Format failures.");
+  t.add("eval/no_answer_rate/{group}", "", "share of the group's answers that could not be read",
+        "Format failures by size, task of a mix, or group.");
+  t.add("eval/no_answer_rate/{task}/{size}", "", "the same over one size of a task of a mix",
+        "Format failures by task and size.");
   t.add("eval/truncated_rate", "", "share of answers that the length limit cut off", "Too long.");
   t.add("eval/response_length/mean", "token", "mean over answers", "Length of the answers.");
   for (const char* group : {"val-core", "val-aux"}) {

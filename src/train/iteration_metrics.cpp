@@ -56,6 +56,34 @@ void task_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m) 
   }
 }
 
+// Of answers with cells (logic grids), by size; in a mix by its label as well.
+void cell_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m) {
+  struct Sums {
+    double sequences = 0, correct = 0, unanswered = 0, right_cells = 0, cells = 0;
+  };
+  std::map<std::string, Sums> by_group;
+  const auto samples = static_cast<size_t>(s.config.train.samples_per_prompt);
+  for (size_t i = 0; i < it.verdicts.size(); ++i) {
+    const tasks::Problem& problem = it.prompts[i / samples].problem;
+    if (problem.num_cells == 0) continue;
+    for (const std::string& group : {std::string(), problem.group}) {
+      Sums& sums = by_group[group];
+      sums.sequences += 1;
+      sums.correct += it.verdicts[i].correct;
+      sums.unanswered += !it.verdicts[i].answered;
+      sums.right_cells += static_cast<double>(it.verdicts[i].right_cells);
+      sums.cells += static_cast<double>(problem.num_cells);
+    }
+  }
+  for (const auto& [group, sums] : by_group) {
+    const std::string suffix = group.empty() ? "" : "/" + group;
+    m.mean("reward/cell_accuracy" + suffix, sums.right_cells, sums.cells);
+    if (group.empty()) continue;
+    m.mean("reward/accuracy" + suffix, sums.correct, sums.sequences);
+    m.mean("reward/no_answer_rate" + suffix, sums.unanswered, sums.sequences);
+  }
+}
+
 void reward_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m) {
   std::map<std::string, std::vector<double>> terms, right, wrong;
   double correct = 0, unanswered = 0;
@@ -78,6 +106,7 @@ void reward_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m
   m.mean("reward/accuracy", correct, n);
   m.mean("reward/no_answer_rate", unanswered, n);
   if (s.config.task.name == "mix") task_metrics(s, it, m);
+  cell_metrics(s, it, m);
   const auto group_size = static_cast<size_t>(s.config.train.samples_per_prompt);
   std::vector<double> group_deviation;
   double flat_groups = 0;

@@ -306,11 +306,20 @@ TEST_F(Cli, GenerateRepeatsItself) {
   EXPECT_NE(pan(other).out, first.out);
 }
 
+TEST_F(Cli, EvalFindsOutputItCannotWriteBeforeItGenerates) {
+  const Result r = pan({"eval", "--model", model(), "--config", write_config(), "--output", "/proc/no/ev"});
+  expect_error(r, 4, {"/proc/no/ev", "--output"});
+  EXPECT_EQ(r.err.find("evaluating"), std::string::npos) << r.err;
+}
+
 TEST_F(Cli, EvalWritesARowForEveryAnswer) {
   const Result r = pan({"eval", "--model", model(), "--config", write_config(), "--output", path("ev"),
                         "--limit", "3", "--samples", "2", "--temperature", "1"});
   ASSERT_EQ(r.code, 0) << r.err;
-  EXPECT_TRUE(core::Json::parse(read_text(path("ev/results.json"))).contains("metrics"));
+  const core::Json metrics = core::Json::parse(read_text(path("ev/results.json")))["metrics"];
+  for (const char* key : {"accuracy/2x2", "cell_accuracy", "cell_accuracy/2x2", "no_answer_rate/2x2"})
+    EXPECT_TRUE(metrics.contains(key)) << key;
+  EXPECT_NE(r.out.find("2x2: accuracy"), std::string::npos) << r.out;
   const std::string samples = read_text(path("ev/samples.jsonl"));
   EXPECT_EQ(std::count(samples.begin(), samples.end(), '\n'), 6);
 }

@@ -10,6 +10,10 @@
 namespace pan::tasks::logic_grid {
 namespace {
 
+int64_t cells_of(const SolutionTable& table) {
+  return static_cast<int64_t>(table.rows.size() * table.attributes.size());
+}
+
 class LogicGrid : public Task {
  public:
   explicit LogicGrid(const LogicGridConfig& config)
@@ -56,6 +60,7 @@ class LogicGrid : public Task {
     v.answered = grid.answered;
     v.correct = cells.right == cells.all;
     v.extracted = vote_of(grid);
+    v.right_cells = cells.right;
     v.terms["puzzle"] = v.correct ? 1 : 0;
     v.terms["cell"] = static_cast<double>(cells.right) / cells.all;
     v.terms["format"] = grid.exact ? 1 : 0;
@@ -128,6 +133,7 @@ class LogicGrid : public Task {
     const std::string puzzle = puzzle_text(d.puzzle, d.wording, config_.prompt_style);
     p.prompt = prompt_text(puzzle, table, config_.prompt_style, config_.answer_style, asking(puzzle));
     p.reference = solution_json(table);
+    p.num_cells = cells_of(table);
     p.group = to_string(d.puzzle.shape);
     const bool worked = stream.uniform() < config_.worked_share;
     p.answer = answer_of(d, table, worked);
@@ -140,6 +146,7 @@ class LogicGrid : public Task {
     p.prompt =
         prompt_text(row.puzzle, row.solution, config_.prompt_style, config_.answer_style, asking(row.puzzle));
     p.reference = solution_json(row.solution);
+    p.num_cells = cells_of(row.solution);
     p.group = std::to_string(row.solution.rows.size()) + "x" + std::to_string(row.solution.attributes.size());
     p.answer = config_.prompting == Prompting::kDirect ? bare_answer(row.solution, config_.answer_style)
                                                        : row.answer;
