@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -76,6 +77,37 @@ TEST(ChatTemplate, RendersAndEncodesAsTransformersDoes) {
       EXPECT_EQ(chat->render_text(messages, start), rows[i]["text"].get<std::string>())
           << name << " row " << i;
       EXPECT_EQ(chat->encode(*tok, messages, start), rows[i]["ids"].get<Ids>()) << name << " row " << i;
+    }
+  }
+}
+
+// The templates that the models are published with (make_real_chats.py), found by their text and by name.
+TEST(ChatTemplate, PublishedTemplatesRenderAsTransformersDoes) {
+  const Json real = core::read_json_file(fixture_path("real_chats.json"));
+  for (const auto& [name, entry] : real["templates"].items()) {
+    pan::testing::TempFolder folder;
+    make_folder(folder.path(), "qwen", entry["template"]);
+    const auto tok = load(folder.path());
+    PromptConfig named;
+    named.template_name = name;
+    for (const PromptConfig& config : {PromptConfig{}, named}) {
+      const auto chat = load_chat_template(folder.path(), config, *tok);
+      size_t compared = 0;
+      for (size_t i = 0; i < entry["rows"].size(); ++i) {
+        SCOPED_TRACE(name + " row " + std::to_string(i));
+        const Json& row = entry["rows"][i];
+        const auto messages = messages_of(real["talks"][i / 2]);
+        EXPECT_EQ(chat->render_text(messages, row["start"]), row["text"].get<std::string>());
+        const Ids ids = chat->encode(*tok, messages, row["start"]);
+        if (row.contains("ids")) {
+          EXPECT_EQ(ids, row["ids"].get<Ids>());
+          ++compared;
+        } else {  // special tokens written in a message end no turn
+          EXPECT_EQ(std::count(ids.begin(), ids.end(), tok->id_of("<|im_end|>")),
+                    chat->default_system().empty() ? 1 : 2);
+        }
+      }
+      EXPECT_EQ(compared, 16u);
     }
   }
 }

@@ -2,8 +2,8 @@
 // texts.
 //
 //   tokenizer_tool tokenize FOLDER IN.jsonl OUT.jsonl
-//   tokenizer_tool chat FOLDER IN.jsonl OUT.jsonl PROMPT_CONFIG_JSON      rows {"text"} -> {"text",
-//   "token_ids"}
+//   tokenizer_tool chat FOLDER IN.jsonl OUT.jsonl PROMPT_CONFIG_JSON      rows {"text"} or
+//   {"messages", "start"} -> {"text", "token_ids"}
 #include <chrono>
 #include <cstdio>
 #include <exception>
@@ -38,6 +38,12 @@ void tokenize(const std::string& folder, const std::string& in, const std::strin
       static_cast<long long>(counts.num_tokens), seconds_since(begin));
 }
 
+tokenizer::Role role_of(const std::string& name) {
+  return name == "system" ? tokenizer::Role::kSystem
+         : name == "user" ? tokenizer::Role::kUser
+                          : tokenizer::Role::kAssistant;
+}
+
 void chat(const std::string& folder, const std::string& in, const std::string& out,
           const std::string& config_json) {
   tokenizer::PromptConfig config;
@@ -48,9 +54,14 @@ void chat(const std::string& folder, const std::string& in, const std::string& o
   std::istringstream lines(core::read_file(in));
   std::string rows;
   for (std::string line; std::getline(lines, line);) {
-    const auto text = core::parse_json(line, in)["text"].get<std::string>();
-    rows += core::dump_json({{"text", chat->render_text({{tokenizer::Role::kUser, text}})},
-                             {"token_ids", chat->encode_prompt(*tok, text)}}) +
+    const core::Json row = core::parse_json(line, in);
+    std::vector<tokenizer::Message> messages;
+    if (row.contains("text")) messages = {{tokenizer::Role::kUser, row["text"]}};
+    for (const core::Json& m : row.value("messages", core::Json::array()))
+      messages.push_back({role_of(m["role"]), m["content"]});
+    const bool start = row.value("start", true);
+    rows += core::dump_json({{"text", chat->render_text(messages, start)},
+                             {"token_ids", chat->encode(*tok, messages, start)}}) +
             "\n";
   }
   core::write_file_atomic(core::disk(), out, rows);
