@@ -34,9 +34,6 @@ double now_s() {
 // (the checkpoint) a run ends within 30 s of the signal.
 constexpr double kGraceSeconds = 20;
 
-// Prompts are read ahead for about this long, so that one that cannot be used is found at the start.
-constexpr double kReadAheadSeconds = 1;
-
 struct Opened {
   RunDir dir;
   std::unique_ptr<Session> session;
@@ -44,10 +41,10 @@ struct Opened {
   bool found = false;  // a checkpoint
 };
 
-void check_prompts(Session& s) {
+void check_prompts(Session& s, double seconds) {
   const TrainConfig& c = s.config.train;
   const int64_t left = (c.iterations - s.state.iteration) * c.prompts_per_iteration;
-  s.prompts->check(std::min(left, c.prompts_per_iteration), left, kReadAheadSeconds);
+  s.prompts->check(std::min(left, c.prompts_per_iteration), left, seconds);
 }
 
 // A new run's folder is made last: whatever is wrong with model, tokenizer and data leaves no trace.
@@ -55,7 +52,7 @@ Opened open_run(const TrainRequest& request) {
   if (!request.resume) {
     RunDir::check_free(request.run_dir);
     std::unique_ptr<Session> session = open_session(request.config);
-    check_prompts(*session);
+    check_prompts(*session, request.read_ahead_s);
     RunDir dir = RunDir::create(request.run_dir, config::resolved(request.config));
     core::set_log_file(dir.log_path());
     core::log_info("run folder " + dir.path());
@@ -65,7 +62,7 @@ Opened open_run(const TrainRequest& request) {
   core::set_log_file(dir.log_path());
   core::log_info("run folder " + dir.path());
   Resumed resumed = resume_session(dir, request.config, request.allow_change);
-  check_prompts(*resumed.session);
+  check_prompts(*resumed.session, request.read_ahead_s);
   return {.dir = std::move(dir),
           .session = std::move(resumed.session),
           .log_lengths = resumed.log_lengths,
@@ -150,10 +147,10 @@ class Trainer {
       }
       core::log_debug(name + ": scoring");
       run_scoring(*s_, it, hooks());
-    } catch (const core::Error& error) {
+    } catch (core::Error& error) {
       hide_progress();
-      if (error.kind() != core::ErrorKind::kInterrupted) throw;
       s_->state = boundary;
+      if (error.kind() != core::ErrorKind::kInterrupted) throw keep_before(error);
       core::log_info("stopped while " + std::string(it.samples.empty() ? "sampling" : "scoring") +
                      ": iteration " + std::to_string(it.index + 1) + " is dropped");
       return false;
@@ -176,6 +173,22 @@ class Trainer {
     weights_are_dirty_ = false;
     finish_iteration(it, begin);
     return true;
+  }
+
+  // What was learnt up to this iteration is saved before an error ends the run: a prompt that is too long
+  // late in the data, a reward program that fails.
+  core::Error keep_before(core::Error error) {
+    if (s_->state.iteration == 0) return error;
+    try {
+      save();
+    } catch (const core::Error& failed) {
+      core::log_warn("checkpoint before stopping", failed.what());
+    }
+    if (last_saved_ == s_->state.iteration && error.kind() == core::ErrorKind::kData)
+      error.remedy(error.remedy_text() + (error.remedy_text().empty() ? "" : "; ") +
+                   "the run is saved at iteration " + std::to_string(last_saved_) +
+                   ", go on with: pan-ppo resume " + dir_.path());
+    return error;
   }
 
   // Dynamic sampling found no prompt to learn from.

@@ -18,6 +18,7 @@ struct TrainRequest {
       false;  // go on from the newest complete checkpoint of run_dir (or from the start if there is none)
   bool allow_change = false;  // resume with settings that change what is computed
   double time_limit_s = 0;    // of this process; 0 = none
+  double read_ahead_s = 1;    // about how long prompts are read ahead, to find one that cannot be used
 };
 
 enum class TrainEnd { kDone, kSignal, kTimeLimit, kEarlyStop };

@@ -47,6 +47,18 @@ class TrainerTest : public ::testing::Test {
   std::string model_ = folder_ / "model";
 };
 
+// One figure of every iteration; NaN where it is absent.
+std::vector<double> series(const std::string& run_dir, const std::string& key) {
+  std::istringstream lines(read_text(run_dir + "/metrics.jsonl"));
+  std::string line;
+  std::vector<double> out;
+  while (std::getline(lines, line)) {
+    const core::Json row = core::Json::parse(line);
+    if (row.at("event") == "iteration") out.push_back(row.value(key, std::nan("")));
+  }
+  return out;
+}
+
 TEST_F(TrainerTest, ResumedRunEqualsUninterruptedOneBitForBit) {
   run("whole", {});
   run("parts", {"train.iterations=1"});
@@ -114,9 +126,40 @@ TEST_F(TrainerTest, LambdaZeroEqualsRhythmOffBitForBit) {
   EXPECT_EQ(weights("off", "critic"), weights("zero", "critic"));
   EXPECT_EQ(comparable_metrics(folder_ / "off", {"rhythm/"}),
             comparable_metrics(folder_ / "zero", {"rhythm/"}));
-  // The tap did run: the figures are there.
-  EXPECT_NE(read_text((folder_ / "zero") + "/metrics.jsonl").find("rhythm/preplan_entropy"),
-            std::string::npos);
+  const std::string off = folder_ / "off", zero = folder_ / "zero", latest = "/checkpoints/latest/";
+  for (const char* file : {"policy_optimizer.safetensors", "critic_optimizer.safetensors"})
+    EXPECT_EQ(read_text(off + latest + file), read_text(zero + latest + file)) << file;
+  // What is left of the state without the rhythm's own part: the KL controller, positions, best metrics.
+  const auto state_of = [&](const std::string& run_dir) {
+    core::Json state = core::read_json_file(run_dir + latest + "state.json").at("loop").at("state");
+    for (const char* own : {"groups", "groups_iteration", "moments", "guard"}) state.erase(own);
+    return state.dump();
+  };
+  EXPECT_EQ(state_of(off), state_of(zero));
+  EXPECT_NE(state_of(off).find("iteration"), std::string::npos);
+  // Samples, log-probabilities' finish, rewards by term: rows differ in the rhythm's figures alone.
+  const auto rows_of = [&](const std::string& run_dir) {
+    std::istringstream lines(read_text(run_dir + "/rollouts.jsonl"));
+    std::vector<core::Json> rows;
+    for (std::string line; std::getline(lines, line);) rows.push_back(core::Json::parse(line));
+    return rows;
+  };
+  std::vector<core::Json> rows_off = rows_of(off), rows_zero = rows_of(zero);
+  ASSERT_EQ(rows_off.size(), rows_zero.size());
+  ASSERT_GE(rows_off.size(), 24u);
+  for (size_t i = 0; i < rows_off.size(); ++i) {
+    rows_off[i].erase("steps");
+    rows_zero[i].erase("steps");
+    if (rows_zero[i].contains("rewards")) rows_zero[i]["rewards"].erase("rhythm");
+    if (rows_off[i].contains("rewards")) rows_off[i]["rewards"].erase("rhythm");
+    EXPECT_EQ(rows_off[i].dump(), rows_zero[i].dump()) << "row " << i;
+  }
+  // The tap did run: four iterations with steps, and a refresh of the groups after the first.
+  const std::vector<double> steps = series(zero, "rhythm/steps/mean"),
+                            refreshed = series(zero, "rhythm/groups/refreshed");
+  ASSERT_EQ(steps.size(), 4u);
+  for (const double k : steps) EXPECT_GT(k, 0);
+  EXPECT_EQ(refreshed, (std::vector<double>{1, 0, 1, 0}));
   run("on", {});
   EXPECT_NE(weights("off"), weights("on"));
 }
@@ -143,19 +186,10 @@ TEST_F(TrainerTest, EveryLoggedKeyIsInTheCatalog) {
       if (key != "event" && key != "iteration") values[key] = 0;
   }
   EXPECT_GT(values.size(), 60u);
+  for (const std::string prefix : {"reward/", "eval/"})
+    for (const char* key : {"cell_accuracy", "cell_accuracy/2x2", "accuracy/2x2", "no_answer_rate/2x2"})
+      EXPECT_TRUE(values.count(prefix + key)) << prefix << key;
   EXPECT_THAT(metrics::unknown_keys(values), ::testing::IsEmpty());
-}
-
-// One figure of every iteration; NaN where it is absent.
-std::vector<double> series(const std::string& run_dir, const std::string& key) {
-  std::istringstream lines(read_text(run_dir + "/metrics.jsonl"));
-  std::string line;
-  std::vector<double> out;
-  while (std::getline(lines, line)) {
-    const core::Json row = core::Json::parse(line);
-    if (row.at("event") == "iteration") out.push_back(row.value(key, std::nan("")));
-  }
-  return out;
 }
 
 TEST_F(TrainerTest, DynamicSamplingTrainsOnlyOnPromptsWhoseAnswersDiffer) {
@@ -257,6 +291,44 @@ TEST_F(TrainerTest, ReferenceOfAdaptersIsTheModelTheyStartFrom) {
   ASSERT_EQ(kl.size(), 3u);
   EXPECT_EQ(kl[0], 0);
   EXPECT_NE(kl[2], 0);
+}
+
+TEST_F(TrainerTest, SkippedPromptsAreCountedAlsoAfterAResume) {
+  const std::vector<std::string> skip = {"task.sizes=[\"2x2\",\"5x5\"]", "train.max_prompt_tokens=120",
+                                         "train.overlong_prompts=skip", "eval.every=0"};
+  run("whole", skip);
+  const std::vector<double> skipped = series(folder_ / "whole", "prompts/skipped");
+  ASSERT_EQ(skipped.size(), 4u);
+  EXPECT_GT(skipped.back(), 0);
+  EXPECT_TRUE(std::is_sorted(skipped.begin(), skipped.end()));
+  for (const double length : series(folder_ / "whole", "prompt_length/max")) EXPECT_LE(length, 120);
+  std::vector<std::string> half = skip;
+  half.push_back("train.iterations=2");
+  run("parts", half);
+  run("parts", skip, true);
+  EXPECT_EQ(series(folder_ / "parts", "prompts/skipped"), skipped);
+}
+
+TEST_F(TrainerTest, ALateOverlongPromptStopsAtACheckpoint) {
+  // The seventh problem, in the second iteration, is the first of the long ones.
+  const std::vector<std::string> late = {"task.curriculum=[\"0: 2x2\",\"6: 5x5\"]",
+                                         "train.max_prompt_tokens=120", "eval.every=0", "checkpoint.every=0"};
+  const std::string run_dir = folder_ / "late";
+  try {
+    train({.config = tiny_config(model_, late), .run_dir = run_dir, .read_ahead_s = 0});
+    FAIL() << "an overlong prompt was trained on";
+  } catch (const core::Error& error) {
+    EXPECT_EQ(error.kind(), core::ErrorKind::kData);
+    for (const char* part : {"a prompt is too long", "train-seed1-6", "max_prompt_tokens = 120",
+                             "saved at iteration 1", "pan-ppo resume"})
+      EXPECT_THAT(error.what(), ::testing::HasSubstr(part));
+  }
+  EXPECT_EQ(series(run_dir, "prompts/skipped"), std::vector<double>{0});
+  core::set_log_file("");
+  // From there it goes on once the prompts fit.
+  std::vector<std::string> fits = late;
+  fits[0] = "task.curriculum=[\"0: 2x2\"]";
+  EXPECT_EQ(run("late", fits, true, true).iterations, 4);
 }
 
 TEST_F(TrainerTest, RefusesAFolderThatHoldsARun) {
