@@ -4,12 +4,11 @@
 #include <cctype>
 #include <nlohmann/json.hpp>
 
+#include "tasks/names_config.h"
 #include "tasks/tasks_config.h"
 
 namespace pan::config {
 namespace {
-
-const char* const kTasks[] = {"gsm8k", "logic_grid", "jsonl", "mix"};
 
 std::vector<std::string> keys_of_task(const std::string& name) {
   tasks::TaskConfig config;
@@ -93,11 +92,11 @@ void check_task_keys(const core::Json& tree, const Places& places, const std::st
   const auto name = task->find("name");
   if (name != task->end() && !name->is_string()) return;
   const std::string chosen = name == task->end() ? tasks::TaskConfig{}.name : name->get<std::string>();
+  if (!holds(tasks::task_names(), chosen)) return;
   const std::vector<std::string> own = keys_of_task(chosen);
-  if (std::find(std::begin(kTasks), std::end(kTasks), chosen) == std::end(kTasks)) return;
   for (const auto& [key, value] : task->items()) {
     if (holds(own, key)) continue;
-    for (const char* other : kTasks) {
+    for (const std::string& other : tasks::task_names()) {
       if (other == chosen || !holds(keys_of_task(other), key)) continue;
       const int line = places.line_of("/task/" + key);
       throw core::Error(core::ErrorKind::kConfig, "this setting does not belong to task " + chosen)
@@ -105,7 +104,7 @@ void check_task_keys(const core::Json& tree, const Places& places, const std::st
           .pointer("/task/" + key + (line > 0 ? ", line " + std::to_string(line) : ""))
           .expected("keys of " + chosen + ": " + joined(own))
           .got(key + ", a key of " + other)
-          .remedy("Take the keys of " + std::string(other) +
+          .remedy("Take the keys of " + other +
                   " out of the file, or replace the whole task: --set 'task={\"name\": \"" + chosen + "\"}'");
     }
   }

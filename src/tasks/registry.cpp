@@ -1,5 +1,6 @@
 #include "tasks/registry.h"
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -9,6 +10,7 @@
 #include "tasks/jsonl/task.h"
 #include "tasks/logic_grid/task.h"
 #include "tasks/mix/task.h"
+#include "tasks/names_config.h"
 
 namespace pan::tasks {
 namespace {
@@ -19,14 +21,21 @@ bool judges_nothing(const TaskConfig& config) {
 
 }  // namespace
 
-std::vector<std::string> names() { return {"gsm8k", "logic_grid", "jsonl", "mix"}; }
+std::vector<std::string> names() { return task_names(); }
 
 std::shared_ptr<const Task> make(const TaskConfig& config) {
-  if (config.name == "gsm8k") return gsm8k::make_task(config.gsm8k);
-  if (config.name == "logic_grid") return logic_grid::make_task(config.logic_grid);
-  if (config.name == "jsonl") return jsonl::make_task(config.jsonl);
-  if (config.name == "mix")
-    return mix::make_task(config.mix, [](const TaskConfig& part) { return make(part); });
+  using Factory = std::shared_ptr<const Task> (*)(const TaskConfig&);
+  // One line a task of tasks_config.cpp.
+  static const std::map<std::string, Factory> factories = {
+      {"gsm8k", [](const TaskConfig& c) { return gsm8k::make_task(c.gsm8k); }},
+      {"logic_grid", [](const TaskConfig& c) { return logic_grid::make_task(c.logic_grid); }},
+      {"jsonl", [](const TaskConfig& c) { return jsonl::make_task(c.jsonl); }},
+      {"mix",
+       [](const TaskConfig& c) {
+         return mix::make_task(c.mix, [](const TaskConfig& part) { return make(part); });
+       }},
+  };
+  if (const auto found = factories.find(config.name); found != factories.end()) return found->second(config);
   core::Error error(core::ErrorKind::kConfig, "there is no task of this name");
   std::string known;
   for (const std::string& name : names()) known += (known.empty() ? "" : ", ") + name;

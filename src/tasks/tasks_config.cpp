@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "tasks/names_config.h"
 
 namespace pan::tasks {
 
@@ -158,22 +159,51 @@ void describe(core::Fields& f, MixConfig& c) {
   f.integer("seed", c.seed, {.min = 0, .doc = "Decides the order of a part's problems in each epoch."});
 }
 
+namespace {
+
+// One line a task: its name and where its settings are. registry.cpp has the factory of each.
+struct TaskEntry {
+  const char* name;
+  void (*describe_own)(core::Fields& f, TaskConfig& c);
+};
+const TaskEntry kTasks[] = {
+    {"gsm8k", [](core::Fields& f, TaskConfig& c) { describe(f, c.gsm8k); }},
+    {"logic_grid", [](core::Fields& f, TaskConfig& c) { describe(f, c.logic_grid); }},
+    {"jsonl", [](core::Fields& f, TaskConfig& c) { describe(f, c.jsonl); }},
+    {"mix", [](core::Fields& f, TaskConfig& c) { describe(f, c.mix); }},
+};
+
+}  // namespace
+
+const std::vector<std::string>& task_names() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> list;
+    for (const TaskEntry& task : kTasks) list.emplace_back(task.name);
+    return list;
+  }();
+  return names;
+}
+
 void describe(core::Fields& f, TaskConfig& c) {
   f.choice_text(
-      "name", {"gsm8k", "logic_grid", "jsonl", "mix"}, [&] { return c.name; },
-      [&](const std::string& chosen) { c.name = chosen; }, "The task; the other keys depend on it.");
-  if (c.name == "gsm8k") {
-    describe(f, c.gsm8k);
-  } else if (c.name == "jsonl") {
-    describe(f, c.jsonl);
-  } else if (c.name == "mix") {
-    describe(f, c.mix);
-  } else {
-    describe(f, c.logic_grid);
-  }
+      "name", task_names(), [&] { return c.name; }, [&](const std::string& chosen) { c.name = chosen; },
+      "The task; the other keys depend on it.");
+  for (const TaskEntry& task : kTasks)
+    if (c.name == task.name) return task.describe_own(f, c);
 }
 
 namespace {
+
+// "gsm8k, logic_grid or jsonl": what can be a part of a mix.
+std::string part_names() {
+  std::vector<std::string> parts;
+  for (const std::string& name : task_names())
+    if (name != "mix") parts.push_back(name);
+  std::string text;
+  for (size_t i = 0; i < parts.size(); ++i)
+    text += (i == 0 ? "" : i + 1 == parts.size() ? " or " : ", ") + parts[i];
+  return text;
+}
 
 bool is_label(const std::string& label) {
   return !label.empty() && label.size() <= 40 && std::all_of(label.begin(), label.end(), [](char c) {
@@ -219,7 +249,7 @@ std::vector<MixPart> parts_of(const MixConfig& config) {
     MixPart part = read_part(object, pointer);
     PAN_CHECK(object.contains("name") && part.config.name != "mix", kConfig, "this is no part of a mix")
         .pointer(pointer + "/name")
-        .expected("gsm8k, logic_grid or jsonl")
+        .expected(part_names())
         .got(object.contains("name") ? "mix" : "no name")
         .remedy("Name the task of each part; the parts of an inner mix can be parts of the outer one");
     PAN_CHECK(is_label(part.label), kConfig, "this cannot be the label of a part")
