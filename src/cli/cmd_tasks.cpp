@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -18,6 +19,18 @@ struct Options {
   std::string size = "3x3", output, split = "train", prompt_style = "full", answer_style = "json";
   tasks::logic_grid::FileOptions file;
 };
+
+// The parser itself cuts larger numbers off at the end of the range.
+CLI::Validator whole_number(const std::string& name, int64_t min) {
+  return CLI::Validator(
+      [name, min](const std::string& text) -> std::string {
+        int64_t value = 0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+        if (error == std::errc() && end == text.data() + text.size() && value >= min) return "";
+        return name + ": not a whole number from " + std::to_string(min) + " to 9223372036854775807: " + text;
+      },
+      "");
+}
 
 tasks::logic_grid::Shape parse_size(const std::string& text) {
   int houses = 0, attributes = 0, used = 0;
@@ -134,8 +147,12 @@ void add_tasks(CLI::App& app, Action& action) {
   CLI::App* grid =
       command->add_subcommand("logic-grid", "Write logic-grid puzzles with their solutions as JSON lines");
   grid->add_option("--size", o->size, "Houses x attributes, 2..6 each")->capture_default_str();
-  grid->add_option("--count", o->file.count, "Number of puzzles")->capture_default_str();
-  grid->add_option("--seed", o->file.seed, "Seed of the generator")->capture_default_str();
+  grid->add_option("--count", o->file.count, "Number of puzzles")
+      ->check(whole_number("--count", 1))
+      ->capture_default_str();
+  grid->add_option("--seed", o->file.seed, "Seed of the generator")
+      ->check(whole_number("--seed", 0))
+      ->capture_default_str();
   grid->add_option("--split", o->split, "train or eval: no puzzle is in both")
       ->check(CLI::IsMember({"train", "eval"}))
       ->capture_default_str();

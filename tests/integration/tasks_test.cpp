@@ -38,6 +38,18 @@ TEST_F(Cli, ShowsPromptsOfATask) {
                {"there are no such problems", "500"});
 }
 
+TEST_F(Cli, RefusesSeedsThatAreNone) {
+  for (const std::string seed : {"-1", "99999999999999999999", "x", "1.5"})
+    expect_error(pan({"tasks", "logic-grid", "--size", "2x2", "--count", "1", "--seed", seed, "--output",
+                      path("grids.jsonl")}),
+                 2, {"--seed", seed});
+  expect_error(pan({"tasks", "logic-grid", "--count", "0", "--output", path("grids.jsonl")}), 2, {"--count"});
+  EXPECT_EQ(pan({"tasks", "logic-grid", "--size", "2x2", "--count", "1", "--seed", "9223372036854775807",
+                 "--output", path("grids.jsonl")})
+                .code,
+            0);
+}
+
 TEST_F(Cli, NamesTheLineOfABadPart) {
   write_text(
       path("mix.json"),
