@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "core/schema.h"
 
@@ -18,6 +20,15 @@ struct EvalConfig {
   int64_t max_new_tokens = 0;
   int64_t slots = 32;
 };
+
+// Figures of every evaluation with these settings. There are also accuracy/SIZE and score/TERM, which depend
+// on the task.
+inline std::vector<std::string> metric_names(const EvalConfig& c) {
+  std::vector<std::string> names = {"accuracy", "no_answer_rate", "truncated_rate", "response_length/mean"};
+  if (c.samples > 1)
+    for (const char* kind : {"avg@", "maj@", "pass@"}) names.push_back(kind + std::to_string(c.samples));
+  return names;
+}
 
 inline void describe(core::Fields& f, EvalConfig& c) {
   f.integer("every", c.every,

@@ -11,6 +11,9 @@
 
 namespace pan::rollout {
 
+// Below this a temperature other than 0 is refused: logits divided by it would overflow.
+inline constexpr double kLowestTemperature = 1e-4;
+
 struct SamplingConfig {
   // Behaviour.
   double temperature = 1.0;  // 0 = greedy
@@ -25,8 +28,10 @@ struct SamplingConfig {
 };
 
 inline void describe(core::Fields& f, SamplingConfig& c) {
-  f.number("temperature", c.temperature,
-           {.min = 0, .doc = "Divides the logits. 0 = always the most likely token (refused in training)."});
+  f.number(
+      "temperature", c.temperature,
+      {.min = 0,
+       .doc = "Divides the logits; 0.0001 or more. 0 = always the most likely token (refused in training)."});
   f.integer("top_k", c.top_k,
             {.min = 0,
              .unit = "token",

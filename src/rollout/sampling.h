@@ -15,11 +15,9 @@
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "rollout/rollout_config.h"
 
 namespace pan::rollout {
-
-// The lowest temperature that is not 0: logits / temperature must stay far from the limits of float32.
-inline constexpr double kLowestTemperature = 1e-4;
 
 struct SamplerOptions {
   double temperature = 1.0;  // 0 = the most likely token, lowest id among equals

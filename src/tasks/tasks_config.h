@@ -108,6 +108,9 @@ struct TaskConfig {
 };
 void describe(core::Fields& f, TaskConfig& c);
 
+// What describe() cannot say field by field, without opening a file: sizes, parts of a mix. Errors: kConfig.
+void check(const TaskConfig& c);
+
 struct MixPart {
   std::string label;  // in metrics and names of problems
   double weight = 1;

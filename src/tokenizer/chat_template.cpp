@@ -299,18 +299,31 @@ int64_t ChatTemplate::end_of_turn_id(const Tokenizer& tokenizer) const {
   return text.empty() ? tokenizer.eos_id() : tokenizer.id_of(text);
 }
 
-void ChatTemplate::check(const Tokenizer& tokenizer, const std::string& folder) const {
-  if (style_ == TemplateStyle::kCustom) {
-    const size_t first = config_.custom.find("{prompt}");
-    PAN_CHECK(first != std::string::npos && config_.custom.find("{prompt}", first + 1) == std::string::npos,
+void check(const PromptConfig& c) {
+  if (c.template_name == "custom") {
+    const size_t first = c.custom.find("{prompt}");
+    PAN_CHECK(first != std::string::npos && c.custom.find("{prompt}", first + 1) == std::string::npos,
               kConfig, "prompt.custom must contain {prompt} once")
         .pointer("/prompt/custom")
-        .got("'" + config_.custom + "'");
-    PAN_CHECK(config_.system.empty() || config_.custom.find("{system}") != std::string::npos, kConfig,
+        .expected("a text such as \"Question: {prompt}\\nAnswer:\"")
+        .got("\"" + c.custom + "\"")
+        .remedy("Write {prompt} where the problem belongs");
+    PAN_CHECK(c.system.empty() || c.custom.find("{system}") != std::string::npos, kConfig,
               "a system text is set, but prompt.custom has no place for it")
         .pointer("/prompt/custom")
+        .expected("{system} in it")
+        .got("\"" + c.custom + "\"")
         .remedy("Write {system} where it belongs, or leave prompt.system empty");
   }
+  PAN_CHECK(c.template_name != "llama3" || !c.date.empty(), kConfig, "prompt.date must not be empty")
+      .pointer("/prompt/date")
+      .expected("a date such as 26 Jul 2024")
+      .got("\"\"")
+      .remedy("Leave prompt.date out for that date");
+}
+
+void ChatTemplate::check(const Tokenizer& tokenizer, const std::string& folder) const {
+  pan::tokenizer::check(config_);
   PAN_CHECK(style_ != TemplateStyle::kLlama3 || !config_.date.empty(), kConfig,
             "prompt.date must not be empty")
       .pointer("/prompt/date");

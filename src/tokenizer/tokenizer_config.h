@@ -27,6 +27,10 @@ struct PromptConfig {
   bool add_special = true;
 };
 
+// What can be said of them without a tokenizer: a custom text has its places, a date is there where one is
+// written. Errors: kConfig.
+void check(const PromptConfig& c);
+
 inline void describe(core::Fields& f, PromptConfig& c) {
   f.choice_text(
       "template", template_names(), [&c] { return c.template_name; },

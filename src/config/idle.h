@@ -1,0 +1,15 @@
+// Settings that change nothing in a run, so that nobody waits for their effect.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "config/run_config.h"
+
+namespace pan::config {
+
+// One sentence, "<pointer>: has no effect ...", for each setting that differs from its default and changes
+// nothing here. Those of the update alone come from rl::check.
+std::vector<std::string> idle_settings(const RunConfig& c);
+
+}  // namespace pan::config
