@@ -7,7 +7,9 @@ std::vector<std::string> metric_names(const tasks::Task& task, const EvalConfig&
   if (config.samples > 1)
     for (const char* kind : {"avg@", "maj@", "pass@"}) names.push_back(kind + std::to_string(config.samples));
   // Every answer has the same terms, a bad one too.
-  const tasks::Verdict verdict = task.judge(task.problem(tasks::Split::kEval, 0), "");
+  const tasks::Problem problem = task.problem(tasks::Split::kEval, 0);
+  if (problem.num_cells > 0) names.emplace_back("cell_accuracy");
+  const tasks::Verdict verdict = task.judge(problem, "");
   for (const auto& [term, value] : verdict.terms) names.push_back("score/" + term);
   return names;
 }
