@@ -76,8 +76,10 @@ int dry_run(const Options& o) {
   for (const std::string& note : loaded.notes) core::log_warn(note);
   const std::string run_dir = o.run_dir.empty() ? default_run_dir(o.config) : o.run_dir;
   try {
-    for (const std::string& line : train::dry_run(loaded.config, run_dir, o.dry_run == "config"))
-      std::printf("%s\n", line.c_str());
+    const std::vector<std::string> lines = train::dry_run(loaded.config, run_dir, o.dry_run == "config");
+    const bool resumes = o.auto_resume && train::RunDir::is_run(run_dir);
+    if (o.dry_run != "config" && !resumes) train::RunDir::check_free(run_dir);
+    for (const std::string& line : lines) std::printf("%s\n", line.c_str());
   } catch (core::Error& error) {
     loaded.add_places(error);
     throw;

@@ -13,6 +13,11 @@
 
 namespace pan::train {
 
+namespace {
+// More than one lets a run go on, bit for bit, where there are fewer processors than it began with.
+constexpr int64_t kMostThreadsPerCpu = 4;
+}  // namespace
+
 at::ScalarType compute_type(const ModelConfig& model) {
   return model.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
 }
@@ -20,6 +25,12 @@ at::ScalarType compute_type(const ModelConfig& model) {
 void release_free_memory() { malloc_trim(0); }
 
 at::Device prepare_process(const ModelConfig& model, int64_t threads) {
+  const int64_t most = kMostThreadsPerCpu * core::usable_cpus();
+  PAN_CHECK(threads <= most, kConfig, "there are far fewer processors than threads")
+      .pointer("/threads")
+      .expected("0 to " + std::to_string(most) + ", four for each processor of " + core::describe_cpus())
+      .got(std::to_string(threads))
+      .remedy("Set threads to 0, which takes all that the process may use");
   // Read by the libraries when they start their first parallel region, so they are set before any tensor
   // work.
   setenv("MKL_DYNAMIC", "FALSE", 0);

@@ -11,8 +11,8 @@
 namespace pan::train {
 
 // threads: 0 = all that the process may use. Deterministic algorithms on, dynamic threading off. Returns the
-// device. Errors: kDevice where a GPU is asked for and this build or machine has none. Warns once where
-// bfloat16 is emulated by the processor.
+// device. Errors: kConfig where threads is beyond four for each usable processor; kDevice where a GPU is
+// asked for and this build or machine has none. Warns once where bfloat16 is emulated by the processor.
 at::Device prepare_process(const ModelConfig& model, int64_t threads);
 
 // Gives what is free in the heap back to the system. Between phases: each takes blocks of other sizes, and

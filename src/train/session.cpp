@@ -73,6 +73,47 @@ void check_vocabulary(const tokenizer::Tokenizer& tokenizer, const model::Arch& 
       .remedy("Tokenizer and weights are of different models; take both from one folder");
 }
 
+// Critic and policy read the same tokens.
+void check_critic(const config::RunConfig& c, const model::Arch& policy) {
+  const std::string& folder = c.rl.critic.path;
+  const bool named =
+      rl::needs_critic(c.rl) && c.rl.critic.mode == rl::CriticMode::kSeparate && !folder.empty();
+  if (!named) return;
+  PAN_CHECK(core::is_folder(folder), kData, "there is no such critic folder")
+      .where(folder)
+      .pointer("/critic/path")
+      .expected("a Hugging Face folder: config.json, *.safetensors")
+      .got(core::exists(folder) ? "a file" : "nothing of that name")
+      .remedy("Set critic.path, or leave it out to start from the policy's weights");
+  const model::Arch critic = model::read_arch(folder);
+  PAN_CHECK(critic.vocab_size == policy.vocab_size, kData,
+            "the critic is of another vocabulary than the policy")
+      .where(folder)
+      .pointer("/critic/path")
+      .expected("vocab_size " + std::to_string(policy.vocab_size) + ", as in " + c.model.path)
+      .got(std::to_string(critic.vocab_size))
+      .remedy("Take a critic that was made from a model with this tokenizer, or leave critic.path out");
+  const int64_t longest = c.train.max_prompt_tokens + c.rollout.max_new_tokens;
+  PAN_CHECK(longest <= critic.max_positions, kData, "prompt and answer do not fit the critic's context")
+      .where(folder)
+      .pointer("/critic/path")
+      .expected("a context of at least train.max_prompt_tokens + rollout.max_new_tokens = " +
+                std::to_string(longest))
+      .got(std::to_string(critic.max_positions))
+      .remedy("Lower train.max_prompt_tokens or rollout.max_new_tokens, or take another critic");
+}
+
+// Data of evaluations is read when the first one begins, which may be hours into the run.
+void check_eval_data(const config::RunConfig& c, const tasks::Task& task) {
+  if (c.eval.every == 0) return;
+  PAN_CHECK(task.size(tasks::Split::kEval) != 0, kData, "the eval split of task " + task.name() + " is empty")
+      .pointer("/task")
+      .expected("one problem or more, since eval.every = " + std::to_string(c.eval.every))
+      .got("0")
+      .remedy("Check the task's paths, or set eval.every to 0");
+  task.problem(tasks::Split::kEval, 0);
+}
+
 void load_plain_models(Session& s, const OpenOptions& options, const model::DecoderOptions& decoder_options) {
   const config::RunConfig& c = s.config;
   s.policy = model::load_decoder(options.policy_folder.empty() ? c.model.path : options.policy_folder,
@@ -145,6 +186,8 @@ std::unique_ptr<Session> open_session(const config::RunConfig& config, const Ope
   s.task = tasks::make(config.task, config.reward);
   const model::Arch arch = model::read_arch(config.model.path);
   check_vocabulary(*s.tokenizer, arch, config.model.path);
+  if (options.critic_folder.empty()) check_critic(config, arch);
+  check_eval_data(config, *s.task);
   const int64_t longest = config.train.max_prompt_tokens + config.rollout.max_new_tokens;
   PAN_CHECK(longest <= arch.max_positions, kConfig, "prompt and answer do not fit the model's context")
       .pointer("/train/max_prompt_tokens")
