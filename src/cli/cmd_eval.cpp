@@ -29,8 +29,9 @@ struct Options {
 config::RunConfig configuration(const Options& o, const eval::ModelLocation& location) {
   std::vector<std::string> overrides;
   const std::string path = o.config.empty() ? location.run_config : o.config;
+  const std::string text = path.empty() ? "" : config::config_text(path);
   core::Json tree =
-      path.empty() ? core::Json::object() : core::read_json_file(path, core::JsonDialect::kWithComments);
+      path.empty() ? core::Json::object() : core::parse_json(text, path, core::JsonDialect::kWithComments);
   if (!o.task.empty() && (!tree.contains("task") || tree["task"].value("name", "") != o.task))
     tree["task"] = {{"name", o.task}};
   PAN_CHECK(tree.contains("task"), kUsage, "no task is named")
@@ -44,10 +45,23 @@ config::RunConfig configuration(const Options& o, const eval::ModelLocation& loc
   overrides.insert(overrides.end(), o.set.begin(), o.set.end());
   // Batch sizes and the like of a training configuration do not matter here, so only the tree is read, pairs
   // are not checked.
-  for (const std::string& assignment : overrides) core::apply_override(tree, assignment);
+  config::Places places(path.empty() ? "the command line" : path, text);
+  places.apply(tree, overrides);
   config::RunConfig config;
-  core::read_fields([&](core::Fields& f) { describe(f, config); }, tree,
-                    path.empty() ? "the command line" : path);
+  try {
+    core::read_fields([&](core::Fields& f) { describe(f, config); }, tree,
+                      path.empty() ? "the command line" : path,
+                      [&](const std::string& pointer) { return places.line_of(pointer); });
+  } catch (core::Error& error) {
+    // A flag is named as it was written.
+    const std::string at = error.pointer_text();
+    const char* flag = o.samples && at == "/eval/samples"           ? "--samples"
+                       : o.limit && at == "/eval/num_problems"      ? "--limit"
+                       : o.temperature && at == "/eval/temperature" ? "--temperature"
+                                                                    : nullptr;
+    if (flag != nullptr && error.where_text() == "--set") error.where(flag);
+    throw;
+  }
   PAN_CHECK(config.eval.samples == 1 || config.eval.temperature > 0, kConfig,
             "several greedy answers to a problem are all the same")
       .pointer("/eval/samples")

@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <memory>
@@ -8,6 +9,7 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "core/log.h"
+#include "core/nearest.h"
 #include "core/schema.h"
 #include "pan/task.h"
 #include "tasks/logic_grid/file.h"
@@ -65,6 +67,15 @@ struct ShowOptions {
 };
 
 std::shared_ptr<const tasks::Task> task_of(const ShowOptions& o) {
+  const std::vector<std::string> names = tasks::names();
+  const std::string near = core::nearest(o.task, names);
+  PAN_CHECK(o.task.empty() || std::find(names.begin(), names.end(), o.task) != names.end(), kUsage,
+            "there is no task of this name")
+      .where("pan-ppo tasks show")
+      .pointer("--task")
+      .expected("gsm8k, logic_grid, jsonl or mix")
+      .got(o.task)
+      .remedy(near.empty() ? "`pan-ppo tasks list` shows them" : "Did you mean " + near + "?");
   core::Json tree = o.config.empty() ? core::Json::object()
                                      : core::read_json_file(o.config, core::JsonDialect::kWithComments);
   if (!o.task.empty() && (!tree.contains("task") || tree["task"].value("name", "") != o.task))

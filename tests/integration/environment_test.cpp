@@ -25,5 +25,27 @@ TEST_F(Cli, UsesTheInstructionSetThatIsAskedFor) {
   EXPECT_EQ(asked.out, whole);
 }
 
+TEST_F(Cli, BlamesTheFlagOrTheLineOfTheFile) {
+  const std::string config = write_config();
+  const auto eval = [&](const Words& more) {
+    Words words = {"eval", "--model", model(), "--config", config, "--output", path("out")};
+    words.insert(words.end(), more.begin(), more.end());
+    return pan(words);
+  };
+  expect_error(eval({"--limit", "-3"}), 2, {"in --limit, at /eval/num_problems", "got -3"});
+  expect_error(eval({"--set", "eval.temperature=-1"}), 2, {"in --set, at /eval/temperature", "got -1"});
+  replace_in(config, "\"at_start\": true", "\"at_start\": 3");
+  expect_error(eval({}), 2, {config, "/eval/at_start, line "});
+  expect_error(pan({"tasks", "show", "--task", "gsm9k"}), 2,
+               {"no task of this name", "--task", "got gsm9k", "Did you mean gsm8k?"});
+}
+
+TEST_F(Cli, SaysThatASystemTextNeedsTheTemplate) {
+  const Result r = pan({"generate", "--model", model(), "--prompt", "a", "--system", "b", "--threads", "1",
+                        "--max-new-tokens", "1"});
+  EXPECT_EQ(r.code, 0) << r.err;
+  EXPECT_NE(r.err.find("--system has no effect without --chat"), std::string::npos) << r.err;
+}
+
 }  // namespace
 }  // namespace pan::testing
