@@ -91,12 +91,16 @@ void remove_leftovers(core::Disk& disk, const std::string& root) {
       const std::string original = name.substr(std::string_view(internal::kReplacedPrefix).size());
       if (!internal::step_of_name(original)) continue;
       if (!core::exists(root + "/" + original)) {
+        core::log_info(root + "/" + original + " gets its name back: its replacement was never finished");
         disk.rename(path, root + "/" + original);
         disk.sync_folder(root);
       } else {
         remove_checkpoint(disk, root, path);
       }
     } else if (name.starts_with(internal::kTemporaryPrefix) || name.starts_with(internal::kDeletedPrefix)) {
+      core::log_info(path + (name.starts_with(internal::kTemporaryPrefix)
+                                 ? " is an unfinished checkpoint: ignored and removed"
+                                 : " was being removed: removed"));
       disk.remove_all(path);
     }
   }
