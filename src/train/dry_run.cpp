@@ -48,19 +48,6 @@ void add_memory(std::vector<std::string>& lines, const MemoryPlan& plan) {
           "model.dtype bfloat16");
 }
 
-void add_disk(std::vector<std::string>& lines, const DiskPlan& plan, const std::string& run_dir) {
-  const auto free = static_cast<int64_t>(core::disk().free_bytes(existing_parent(run_dir)));
-  const int64_t needed = plan.checkpoint_bytes * plan.num_checkpoints;
-  lines.push_back("disk plan: checkpoints of " + size_text(plan.checkpoint_bytes) + ", at most " +
-                  std::to_string(plan.num_checkpoints) + " at a time = " + size_text(needed) +
-                  "; free: " + size_text(free));
-  PAN_CHECK(needed <= free, kIo, "the checkpoints do not fit on the disk")
-      .where(run_dir)
-      .expected(size_text(needed) + " free")
-      .got(size_text(free))
-      .remedy("Lower checkpoint.keep_last or keep_best, or choose another --run-dir");
-}
-
 // Names, shapes and values of the weights, which only reading them shows. On the CPU: memory of a GPU may be
 // in use.
 void check_weights(const config::RunConfig& c) {
@@ -72,6 +59,19 @@ void check_weights(const config::RunConfig& c) {
 }
 
 }  // namespace
+
+std::string check_disk(const DiskPlan& plan, const std::string& run_dir) {
+  const auto free = static_cast<int64_t>(core::disk().free_bytes(existing_parent(run_dir)));
+  const int64_t needed = plan.checkpoint_bytes * plan.num_checkpoints;
+  PAN_CHECK(needed <= free, kIo, "the checkpoints do not fit on the disk")
+      .where(run_dir)
+      .expected(size_text(needed) + " free")
+      .got(size_text(free))
+      .remedy("Lower checkpoint.keep_last or keep_best, or choose another --run-dir");
+  return "disk plan: checkpoints of " + size_text(plan.checkpoint_bytes) + ", at most " +
+         std::to_string(plan.num_checkpoints) + " at a time = " + size_text(needed) +
+         "; free: " + size_text(free);
+}
 
 std::vector<std::string> dry_run(const config::RunConfig& config, const std::string& run_dir,
                                  bool config_only) {
@@ -106,7 +106,7 @@ std::vector<std::string> dry_run(const config::RunConfig& config, const std::str
                   std::to_string(config.train.max_prompt_tokens) + "); " + std::to_string(read) +
                   " prompts were read");
   add_memory(lines, plan_memory(config, arch));
-  add_disk(lines, plan_disk(config, arch), run_dir);
+  lines.push_back(check_disk(plan_disk(config, arch), run_dir));
   check_weights(config);
   lines.push_back("everything is valid");
   return lines;

@@ -13,4 +13,8 @@ namespace pan::train {
 std::vector<std::string> dry_run(const config::RunConfig& config, const std::string& run_dir,
                                  bool config_only);
 
+struct DiskPlan;
+// What the checkpoints of a run take, as one line. Error: kIo where that is more than is free.
+std::string check_disk(const DiskPlan& plan, const std::string& run_dir);
+
 }  // namespace pan::train

@@ -4,9 +4,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "core/file.h"
 #include "core/log.h"
+#include "core/log_file.h"
 #include "rollout/record.h"
 
 namespace pan::train {
@@ -56,14 +58,31 @@ rollout::Record record_of(const Session& s, const Iteration& it, size_t i) {
 }  // namespace
 
 core::Json LogLengths::to_json() const {
-  return {{"metrics", metrics}, {"rollouts", rollouts}, {"events", events}};
+  core::Json json = {{"metrics", metrics}, {"rollouts", rollouts}, {"events", events}};
+  if (text) json["text"] = *text;
+  return json;
 }
 
 LogLengths LogLengths::from_json(const core::Json& json, const std::string& source) {
   auto get = [&](const char* key) {
     return static_cast<uint64_t>(core::get_required<int64_t>(json, key, source));
   };
-  return {get("/metrics"), get("/rollouts"), get("/events")};
+  LogLengths lengths{
+      .metrics = get("/metrics"), .rollouts = get("/rollouts"), .events = get("/events"), .text = {}};
+  if (json.contains("text")) lengths.text = get("/text");
+  return lengths;
+}
+
+void cut_text_log(const std::string& path, uint64_t recorded, uint64_t before) {
+  if (recorded >= before) return;
+  const std::string text = core::read_file(path);
+  std::string kept = text.substr(0, recorded);
+  std::istringstream tail(text.substr(recorded, before - recorded));
+  for (std::string line; std::getline(tail, line);)
+    if (line.find(" error: ") == line.find(' ') && line.find(' ') != std::string::npos) kept += line + "\n";
+  core::set_log_file("");
+  core::write_file_atomic(core::disk(), path, kept + text.substr(before));
+  core::set_log_file(path);
 }
 
 LoggedTimes newest_times(const std::string& metrics_path) {
@@ -137,7 +156,10 @@ LogLengths RunLogs::sync() {
   metrics_.sync();
   rollouts_.sync();
   if (events_) events_->sync();
-  return {metrics_.size_bytes(), rollouts_.size_bytes(), events_ ? events_->size_bytes() : 0};
+  return {.metrics = metrics_.size_bytes(),
+          .rollouts = rollouts_.size_bytes(),
+          .events = events_ ? events_->size_bytes() : 0,
+          .text = core::sync_log_file()};
 }
 
 }  // namespace pan::train

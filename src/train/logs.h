@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <string>
 
 #include "core/json.h"
 #include "metrics/jsonl.h"
@@ -17,6 +19,7 @@ namespace pan::train {
 
 struct LogLengths {
   uint64_t metrics = 0, rollouts = 0, events = 0;  // byte
+  std::optional<uint64_t> text;                    // of log.txt; not in checkpoints of older versions
   core::Json to_json() const;
   static LogLengths from_json(const core::Json& json, const std::string& source);
 };
@@ -26,6 +29,11 @@ struct LoggedTimes {
   double iteration_s = 0, evaluation_s = 0;
 };
 LoggedTimes newest_times(const std::string& metrics_path);
+
+// Takes the lines out of log.txt that were written between a checkpoint, when it was `recorded` bytes long,
+// and the end of the process before this one (`before` bytes): the work they tell of is done again. Errors
+// among them stay. Errors: kIo.
+void cut_text_log(const std::string& path, uint64_t recorded, uint64_t before);
 
 class RunLogs {
  public:

@@ -24,6 +24,20 @@ constexpr char kReadme[] = R"(# A pan-ppo run
 Go on with it: `pan-ppo resume THIS_FOLDER`. Evaluate it: `pan-ppo eval --model THIS_FOLDER --output DIR`.
 )";
 
+constexpr char kSftReadme[] = R"(# A supervised pan-ppo run
+
+| file | what it holds |
+|---|---|
+| `config.json` | the resolved configuration, every key |
+| `metrics.jsonl` | one JSON line per logged step and per evaluation |
+| `log.txt` | what the terminal showed |
+| `eval/` | results and samples of each evaluation, where `eval.every` asks for any |
+| `checkpoints/step_NNNNNN/` | `policy/` is a Hugging Face folder (adapters merged; with `model.lora`, `policy_adapter/` is for PEFT); the rest is what a resume needs. A folder without `manifest.json` is incomplete and ignored |
+| `checkpoints/latest`, `checkpoints/best` | links to the newest and, after evaluations, the best checkpoint |
+
+Go on with it: `pan-ppo resume THIS_FOLDER`. Evaluate it: `pan-ppo eval --model THIS_FOLDER --output DIR`.
+)";
+
 // Nothing but what create() itself writes before config.json: a kill in there must not stop the next start.
 bool holds_nothing(const std::string& path) {
   if (!core::is_folder(path) || core::exists(path + "/config.json")) return false;
@@ -81,7 +95,7 @@ void RunDir::check_free(const std::string& path) {
       .remedy("Choose another --run-dir");
 }
 
-RunDir RunDir::create(const std::string& path, const core::Json& config) {
+RunDir RunDir::create(const std::string& path, const core::Json& config, RunKind kind) {
   check_free(path);
   RunDir dir(path);
   try {
@@ -91,7 +105,8 @@ RunDir RunDir::create(const std::string& path, const core::Json& config) {
   }
   dir.lock_ = std::make_unique<core::FolderLock>(dir.path_);
   check_free(path);  // another process may have been quicker
-  core::write_file_atomic(core::disk(), dir.path_ + "/README.md", kReadme);
+  core::write_file_atomic(core::disk(), dir.path_ + "/README.md",
+                          kind == RunKind::kSft ? kSftReadme : kReadme);
   dir.write_config(config);
   return dir;
 }

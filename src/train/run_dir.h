@@ -13,11 +13,13 @@
 
 namespace pan::train {
 
+enum class RunKind { kTrain, kSft };  // decides what the folder's README tells of
+
 class RunDir {
  public:
   // Makes the folder with config.json and README.md and locks it. Errors: kConfig when it holds a run already
   // (with the commands to resume it or to name another one) or another process uses it; kIo.
-  static RunDir create(const std::string& path, const core::Json& config);
+  static RunDir create(const std::string& path, const core::Json& config, RunKind kind = RunKind::kTrain);
   // What create() refuses, without making anything: asked before models are loaded. Error: kConfig, kIo.
   static void check_free(const std::string& path);
   // Locks an existing run. Errors: kData when it is not a run folder; kConfig when another process uses it.
@@ -33,7 +35,7 @@ class RunDir {
   std::string checkpoints() const { return path_ + "/checkpoints"; }
   std::string eval_folder(int64_t iteration) const;
 
-  // Replaces config.json (a resume with --allow-change).
+  // Replaces config.json (a resume with other settings).
   void write_config(const core::Json& config) const;
 
  private:

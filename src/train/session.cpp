@@ -149,6 +149,17 @@ void load_adapted_models(Session& s, const OpenOptions& options,
   if (!rl::needs_reference(c.rl)) s.reference.reset();
 }
 
+// Over names and contents of a model folder's weight files, which were read just before.
+std::string weights_checksum(const std::string& folder) {
+  core::Crc32c crc;
+  for (const std::string& name : core::list_folder(folder)) {
+    if (!name.ends_with(".safetensors")) continue;
+    const std::string line = name + " " + core::crc32c_of_file(folder + "/" + name) + "\n";
+    crc.update(line.data(), line.size());
+  }
+  return crc.hex();
+}
+
 void load_models(Session& s, const OpenOptions& options) {
   const config::RunConfig& c = s.config;
   const model::DecoderOptions decoder_options{.dtype = compute_type(c.model),
@@ -160,6 +171,8 @@ void load_models(Session& s, const OpenOptions& options) {
     load_plain_models(s, options, decoder_options);
   if (rl::needs_critic(c.rl) && !s.value_head)
     s.value_head = model::ValueHead::zeros(s.policy->arch().hidden_size, s.device);
+  s.base_checksums["model"] = weights_checksum(c.model.path);
+  if (!c.rl.critic.path.empty()) s.base_checksums["critic"] = weights_checksum(c.rl.critic.path);
 }
 
 }  // namespace

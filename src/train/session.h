@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -66,6 +67,8 @@ struct Session {
   std::unique_ptr<PromptSource> prompts;
   LoopState state;
   double peak_flops = 0;  // of the device, 1/s
+  // CRC-32C of the weights that the configuration names, by "model" and "critic" (critic.path where set).
+  std::map<std::string, std::string> base_checksums;
 
   rl::Models models() const;
   EncodePrompt encoder() const;

@@ -1,8 +1,10 @@
 #include "train/snapshot.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/reader.h"
@@ -10,6 +12,8 @@
 #include "checkpoint/writer.h"
 #include "config/load.h"
 #include "core/error.h"
+#include "core/file.h"
+#include "core/isa.h"
 #include "core/log.h"
 #include "model/arch.h"
 #include "model/lora.h"
@@ -19,7 +23,8 @@
 namespace pan::train {
 namespace {
 
-constexpr int64_t kLoopVersion = 1, kLogsVersion = 1, kConfigVersion = 1, kOptimizerVersion = 1;
+constexpr int64_t kLoopVersion = 1, kLogsVersion = 1, kConfigVersion = 1, kOptimizerVersion = 1,
+                  kBaseVersion = 1, kMachineVersion = 1;
 constexpr char kValueHead[] = "value_head.safetensors";
 constexpr char kPolicyAdapter[] = "policy_adapter", kCriticAdapter[] = "critic_adapter";
 
@@ -60,10 +65,11 @@ void copy_into(const model::NamedTensors& targets, const std::string& path) {
   for (auto [name, tensor] : targets) file.load_into(name, tensor, true);
 }
 
-void check_same_run(const checkpoint::Checkpoint& c, const config::RunConfig& config, bool allow_change) {
-  const auto before = config::load_run_json(c.section("config", kConfigVersion), c.folder(), {});
-  const std::vector<std::string> changes = config::differences(before.config, config);
-  if (changes.empty()) return;
+// True: there are changes, and they are allowed.
+bool check_same_run(const checkpoint::Checkpoint& c, const config::RunConfig& before,
+                    const config::RunConfig& config, bool allow_change) {
+  const std::vector<std::string> changes = config::differences(before, config);
+  if (changes.empty()) return false;
   std::string text;
   for (const std::string& change : changes) text += (text.empty() ? "" : "; ") + change;
   PAN_CHECK(allow_change, kConfig, "the configuration computes something else than the run did so far")
@@ -72,6 +78,55 @@ void check_same_run(const checkpoint::Checkpoint& c, const config::RunConfig& co
       .got(text)
       .remedy("Add --allow-change to go on with the new settings, or train a new run");
   core::log_warn("going on with changed settings: " + text);
+  return true;
+}
+
+// The weights at model.path are the reference model, and with adapters what these are added to; those of
+// critic.path matter beneath adapters only. True: others are there, and that is allowed.
+bool check_same_base(const checkpoint::Checkpoint& c, const Session& s, bool allow_change) {
+  if (!c.has_section("base")) return false;  // of an older version
+  const core::Json saved = c.section("base", kBaseVersion);
+  bool changed = false;
+  for (const auto& [name, checksum] : s.base_checksums) {
+    const bool matters = adapted(s) || (name == "model" && s.reference != nullptr);
+    if (!matters || !saved.contains(name) || saved[name] == checksum) continue;
+    const std::string& folder = name == "model" ? s.config.model.path : s.config.rl.critic.path;
+    PAN_CHECK(allow_change, kData, "the weights are not those that the run was started with")
+        .where(folder)
+        .expected("weights with crc32c " + core::dump_json(saved[name]) + ", as in " + c.folder())
+        .got(checksum)
+        .remedy("Put the model back, or add --allow-change to go on with another " +
+                std::string(adapted(s) ? "base under the adapters" : "reference model"));
+    core::log_warn("going on with other weights in " + folder);
+    changed = true;
+  }
+  return changed;
+}
+
+core::Json this_machine(const std::string& program) {
+  return {{"program", program}, {"threads", at::get_num_threads()}, {"instruction_set", core::isa().name()}};
+}
+
+void warn_of_another_machine(const checkpoint::Checkpoint& c, const std::string& program) {
+  if (!c.has_section("machine")) return;
+  const core::Json saved = c.section("machine", kMachineVersion), here = this_machine(program);
+  std::string text;
+  for (const auto& [key, value] : here.items())
+    if (saved.contains(key) && saved[key] != value)
+      text += (text.empty() ? "" : "; ") + key + ": " + core::dump_json(saved[key]) + " -> " +
+              core::dump_json(value);
+  if (!text.empty())
+    core::log_warn("the run goes on elsewhere, so not bit for bit as it would have there: " + text);
+}
+
+// What was best by another measure says nothing.
+void forget_best_of_another_metric(LoopState& state, const checkpoint::CheckpointConfig& before,
+                                   const checkpoint::CheckpointConfig& now) {
+  if (before.metric == now.metric && before.better == now.better) return;
+  core::log_info("checkpoint.metric or checkpoint.better has changed: the best so far is forgotten");
+  state.best_metric.reset();
+  state.best_iteration = -1;
+  state.evals_without_best = 0;
 }
 
 // The model folder that the configuration names also gives reference, tokenizer and layers to tap.
@@ -95,7 +150,7 @@ void check_same_model(const std::string& checkpoint, const std::string& model_fo
 
 }  // namespace
 
-void save_snapshot(Session& s, const RunDir& dir, const LogLengths& lengths, std::optional<double> metric) {
+void save_snapshot(Session& s, const RunDir& dir, const LogLengths& lengths, const SnapshotOptions& options) {
   const at::NoGradGuard no_grad;
   checkpoint::CheckpointWriter w(dir.checkpoints(), s.state.iteration);
   const std::string policy = w.make_folder("policy");
@@ -124,24 +179,34 @@ void save_snapshot(Session& s, const RunDir& dir, const LogLengths& lengths, std
   w.add_section("loop", kLoopVersion, s.state.to_json());
   w.add_section("logs", kLogsVersion, lengths.to_json());
   w.add_section("config", kConfigVersion, config::resolved(s.config));
-  if (metric) w.set_metrics({{s.config.checkpoint.metric, *metric}});
-  w.publish(s.config.checkpoint);
+  w.add_section("base", kBaseVersion, s.base_checksums);
+  w.add_section("machine", kMachineVersion, this_machine(options.program));
+  if (options.metric) w.set_metrics({{s.config.checkpoint.metric, *options.metric}});
+  checkpoint::CheckpointConfig keep = s.config.checkpoint;
+  if (!options.remove_old) keep.keep_last = std::numeric_limits<int64_t>::max();
+  w.publish(keep);
 }
 
-Resumed resume_session(const RunDir& dir, const config::RunConfig& config, bool allow_change) {
+Resumed resume_session(const RunDir& dir, const config::RunConfig& config, const ResumeOptions& options) {
   Resumed resumed;
+  checkpoint::remove_leftovers(core::disk(), dir.checkpoints());
   const std::optional<checkpoint::Checkpoint> found = checkpoint::find_to_resume(dir.checkpoints());
   if (!found) {
     core::log_info("no complete checkpoint in " + dir.checkpoints() + ": the run starts at its beginning");
     resumed.session = open_session(config);
+    resumed.log_lengths.text = 0;
     return resumed;
   }
   const checkpoint::Checkpoint& c = *found;
-  check_same_run(c, config, allow_change);
+  const config::RunConfig before =
+      config::load_run_json(c.section("config", kConfigVersion), c.folder(), {}).config;
+  resumed.changed = check_same_run(c, before, config, options.allow_change);
   check_same_model(c.file("policy"), config.model.path);
   resumed.session = open_session(config, {.policy_folder = c.file("policy"),
                                           .critic_folder = c.has_folder("critic") ? c.file("critic") : ""});
   Session& s = *resumed.session;
+  resumed.changed |= check_same_base(c, s, options.allow_change);
+  warn_of_another_machine(c, options.program);
   if (adapted(s)) model::load_adapter(c.file(kPolicyAdapter), *s.policy);
   if (adapted(s) && s.critic) model::load_adapter(c.file(kCriticAdapter), *s.critic);
   if (c.has_file("policy_float32.safetensors"))
@@ -152,6 +217,9 @@ Resumed resume_session(const RunDir& dir, const config::RunConfig& config, bool 
   read_optimizer(c, "policy_optimizer", s.updater->policy_optimizer());
   if (s.value_head) read_optimizer(c, "critic_optimizer", *s.updater->critic_optimizer());
   s.state = LoopState::from_json(c.section("loop", kLoopVersion), c.folder());
+  forget_best_of_another_metric(s.state, before.checkpoint, config.checkpoint);
+  if (const auto metric = c.metrics().find(config.checkpoint.metric); metric != c.metrics().end())
+    resumed.metric = metric->second;
   s.kl->load(core::parse_json(s.state.kl, c.folder()));
   s.prompts->set_position(s.state.prompt_position);
   s.prompts->set_num_skipped(s.state.prompts_skipped);

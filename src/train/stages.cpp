@@ -64,13 +64,14 @@ bool groups_are_due(const Session& s, int64_t iteration) {
 
 // One extra pass over the first calibration_sequences rollouts decides which heads are local and which
 // global.
-void calibrate(Session& s, const Iteration& it, const rl::Scorer& scorer) {
+void calibrate(Session& s, const Iteration& it, const rl::Scorer& scorer, const StageHooks& hooks) {
   const auto n = std::min(s.config.rhythm.calibration_sequences, static_cast<int64_t>(it.sequences.size()));
   std::vector<int64_t> order(static_cast<size_t>(n));
   for (int64_t i = 0; i < n; ++i) order[static_cast<size_t>(i)] = i;
   const rl::Minibatch plan = rl::cut_micro_batches(it.sequences, order, s.config.rl.ppo.micro_batch_tokens);
   rhythm::HeadGroupCalibrator calibrator(s.config.rhythm);
   scorer.visit(it.sequences, plan, s.tap_layers, [&](const rl::Capture& capture) {
+    stop_if_asked(hooks);
     calibrator.add(capture.layers, capture.batch.cu_seqlens, prompt_lengths(capture));
   });
   s.state.groups = calibrator.finish();
@@ -220,7 +221,7 @@ void run_scoring(Session& s, Iteration& it, const StageHooks& hooks) {
   const bool tapped = s.config.rhythm.enabled;
   double calibrate_seconds = 0, tap_seconds = 0;
   if (groups_are_due(s, it.index)) {
-    calibrate(s, it, scorer);
+    calibrate(s, it, scorer, hooks);
     calibrate_seconds = it.seconds["calibrate"] = watch.seconds();
   }
   stop_if_asked(hooks);
@@ -294,7 +295,7 @@ bool run_update(Session& s, Iteration& it, const StageHooks& hooks) {
       .pointer(result.first_bad)
       .expected("finite numbers")
       .got("infinity or NaN")
-      .remedy("The last checkpoint is untouched. Lower optimizer.lr or ppo.grad_clip, or compute in float32");
+      .remedy("Lower optimizer.lr or optimizer.grad_clip, or compute in float32");
   it.metrics.insert(result.metrics.begin(), result.metrics.end());
   s.kl->update(it.advantages.kl, static_cast<int64_t>(it.sequences.size()));
   s.state.kl = core::dump_json(s.kl->state());

@@ -1,22 +1,30 @@
 #include "train/trainer.h"
 
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <ctime>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "config/load.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/log.h"
+#include "core/log_file.h"
 #include "core/signals.h"
 #include "eval/evaluate.h"
 #include "metrics/console.h"
 #include "rollout/record.h"
+#include "train/dry_run.h"
 #include "train/iteration_metrics.h"
 #include "train/logs.h"
+#include "train/memory_plan.h"
 #include "train/process.h"
 #include "train/run_dir.h"
 #include "train/session.h"
@@ -30,15 +38,20 @@ double now_s() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// An update that needs less than this after a stop signal is finished, else dropped: with what follows it
-// (the checkpoint) a run ends within 30 s of the signal.
-constexpr double kGraceSeconds = 20;
+// A run ends within 30 s of a stop signal: an update that would not be done by then, with the checkpoint that
+// follows it, is dropped.
+constexpr double kGraceSeconds = 28;
+
+// How fast a checkpoint is written, as long as none was: a slow disk.
+constexpr double kBytesPerSecond = 2e8;
 
 struct Opened {
   RunDir dir;
   std::unique_ptr<Session> session;
   LogLengths log_lengths = {};
-  bool found = false;  // a checkpoint
+  bool found = false;    // a checkpoint
+  bool changed = false;  // it tells of other settings
+  std::optional<double> metric = {};
 };
 
 void check_prompts(Session& s, double seconds) {
@@ -47,45 +60,91 @@ void check_prompts(Session& s, double seconds) {
   s.prompts->check(std::min(left, c.prompts_per_iteration), left, seconds);
 }
 
+uint64_t size_or_none(const std::string& path) {
+  return std::filesystem::is_regular_file(path) ? core::file_size(path) : 0;
+}
+
+// config.json tells of the run as it goes on, so that the next resume needs no settings repeated.
+void update_config(const RunDir& dir, const config::RunConfig& config) {
+  const core::Json now = config::resolved(config);
+  if (core::read_json_file(dir.config_path()) != now) dir.write_config(now);
+}
+
 // A new run's folder is made last: whatever is wrong with model, tokenizer and data leaves no trace.
 Opened open_run(const TrainRequest& request) {
   if (!request.resume) {
     RunDir::check_free(request.run_dir);
     std::unique_ptr<Session> session = open_session(request.config);
     check_prompts(*session, request.read_ahead_s);
+    check_disk(plan_disk(request.config, session->policy->arch()), request.run_dir);
     RunDir dir = RunDir::create(request.run_dir, config::resolved(request.config));
     core::set_log_file(dir.log_path());
     core::log_info("run folder " + dir.path());
     return {.dir = std::move(dir), .session = std::move(session)};
   }
   RunDir dir = RunDir::open(request.run_dir);
+  const uint64_t logged_before = size_or_none(dir.log_path());
   core::set_log_file(dir.log_path());
   core::log_info("run folder " + dir.path());
-  Resumed resumed = resume_session(dir, request.config, request.allow_change);
+  Resumed resumed =
+      resume_session(dir, request.config, {.allow_change = request.allow_change, .program = request.program});
   check_prompts(*resumed.session, request.read_ahead_s);
+  if (resumed.log_lengths.text) cut_text_log(dir.log_path(), *resumed.log_lengths.text, logged_before);
+  update_config(dir, request.config);
   return {.dir = std::move(dir),
           .session = std::move(resumed.session),
           .log_lengths = resumed.log_lengths,
-          .found = resumed.found};
+          .found = resumed.found,
+          .changed = resumed.changed,
+          .metric = resumed.metric};
 }
 
 class Trainer {
  public:
   Trainer(const TrainRequest& request, Opened opened, double start)
-      : request_(request), dir_(std::move(opened.dir)), start_(start), s_(std::move(opened.session)) {
+      : request_(request),
+        dir_(std::move(opened.dir)),
+        start_(start),
+        s_(std::move(opened.session)),
+        log_lengths_(opened.log_lengths),
+        record_change_(opened.changed) {
     last_saved_ = opened.found ? s_->state.iteration : -1;
-    logs_ = std::make_unique<RunLogs>(dir_, config().train.tensorboard, opened.log_lengths);
+    if (opened.metric) last_metric_ = {s_->state.iteration, *opened.metric};
+    longest_save_s_ =
+        static_cast<double>(plan_disk(config(), s_->policy->arch()).checkpoint_bytes) / kBytesPerSecond;
     const LoggedTimes times = newest_times(dir_.metrics_path());
     longest_iteration_s_ = times.iteration_s;
     longest_eval_s_ = times.evaluation_s;
   }
 
   TrainOutcome run() {
+    try {
+      return loop();
+    } catch (core::Error& error) {
+      if (error.kind() != core::ErrorKind::kIo) throw;
+      if (error.expected_text().empty()) error.expected("room for what the run writes");
+      throw error.remedy("Free some space or mend the disk; " +
+                         (last_saved_ >= 0
+                              ? "the checkpoint of iteration " + std::to_string(last_saved_) + " is untouched"
+                              : std::string("there is no checkpoint yet")) +
+                         ", go on with: pan-ppo resume " + dir_.path());
+    }
+  }
+
+ private:
+  TrainOutcome loop() {
     TrainOutcome outcome;
+    logs_ = std::make_unique<RunLogs>(dir_, config().train.tensorboard, log_lengths_);
+    core::check_log_file();
+    if (record_change_) save(true);
     if (eval_due()) evaluate();
     while (s_->state.iteration < config().train.iterations) {
       if (core::stop_requested()) {
         outcome.end = TrainEnd::kSignal;
+        break;
+      }
+      if (early_stop_due()) {
+        outcome.end = TrainEnd::kEarlyStop;
         break;
       }
       if (!next_iteration_fits()) {
@@ -96,18 +155,14 @@ class Trainer {
         outcome.end = TrainEnd::kSignal;
         break;
       }
-      if (early_stop_due()) {
-        outcome.end = TrainEnd::kEarlyStop;
-        break;
-      }
     }
     if (!weights_are_dirty_ && last_saved_ != s_->state.iteration) save();
     outcome.iterations = s_->state.iteration;
     outcome.resumable_at = last_saved_;
+    core::check_log_file();
     return outcome;
   }
 
- private:
   const config::RunConfig& config() const { return s_->config; }
 
   StageHooks hooks() {
@@ -150,6 +205,10 @@ class Trainer {
     } catch (core::Error& error) {
       hide_progress();
       s_->state = boundary;
+      if (error.kind() == core::ErrorKind::kGuard) {
+        save_for_guard(error);
+        throw error;
+      }
       if (error.kind() != core::ErrorKind::kInterrupted) throw keep_before(error);
       core::log_info("stopped while " + std::string(it.samples.empty() ? "sampling" : "scoring") +
                      ": iteration " + std::to_string(it.index + 1) + " is dropped");
@@ -159,10 +218,26 @@ class Trainer {
     run_advantages(*s_, it);
     release_free_memory();
     core::log_debug(name + ": updating");
+    const std::string weights_before = weights_version();
     weights_are_dirty_ = true;
-    const bool finished = run_update(*s_, it, update_hooks());
+    bool finished = false;
+    try {
+      finished = run_update(*s_, it, update_hooks());
+    } catch (core::Error& error) {
+      hide_progress();
+      if (error.kind() != core::ErrorKind::kGuard) throw;
+      end_at(it);
+      save_for_guard(error);
+      throw error;
+    }
     release_free_memory();
     hide_progress();
+    if (!finished && weights_version() == weights_before) {
+      weights_are_dirty_ = false;
+      s_->state = boundary;
+      core::log_info("stopped before the first step of the update: " + name + " is dropped");
+      return false;
+    }
     if (!finished) {
       core::log_info("stopped in the update of iteration " + std::to_string(it.index + 1) +
                      ", which is dropped; the run resumes at " +
@@ -201,18 +276,66 @@ class Trainer {
 
   StageHooks update_hooks() {
     StageHooks h = hooks();
-    h.should_drop_update = [begin = now_s()](double share) {
+    const double grace = std::max(0.0, kGraceSeconds - 1.2 * longest_save_s_);
+    h.should_drop_update = [begin = now_s(), grace](double share) {
       if (!core::stop_requested()) return false;
-      return (now_s() - begin) * (1 - share) > kGraceSeconds * share;
+      return (now_s() - begin) * (1 - share) > grace * share;
     };
     return h;
   }
 
-  void finish_iteration(Iteration& it, double begin) {
+  // Changes with every optimizer step, skipped ones included.
+  std::string weights_version() const {
+    std::string text = core::dump_json(s_->updater->policy_optimizer().state());
+    if (rl::Optimizer* critic = s_->updater->critic_optimizer()) text += core::dump_json(critic->state());
+    return text;
+  }
+
+  bool weights_are_finite() const {
+    const at::NoGradGuard no_grad;
+    for (const model::Decoder* decoder : {s_->policy.get(), s_->critic.get()}) {
+      if (!decoder) continue;
+      for (const auto& [name, tensor] : decoder->parameters())
+        if (!at::isfinite(tensor).all().item<bool>()) return false;
+    }
+    return true;
+  }
+
+  // Before a guard stops the run: a checkpoint of the weights as they are. No older one goes for it, since
+  // they may be spoilt already.
+  void save_for_guard(core::Error& error) {
+    const int64_t before = last_saved_;
+    const std::string older =
+        before >= 0 ? "the checkpoint of iteration " + std::to_string(before) + ", which is untouched"
+                    : "its start, as there is no checkpoint";
+    const std::string go_on = "pan-ppo resume " + dir_.path() + " --allow-change --set optimizer.lr=...";
+    std::string text = error.remedy_text();
+    if (!text.empty() && text.back() != '.') text += ".";
+    if (!weights_are_finite()) {
+      error.remedy(text + " The weights are not finite, so they are not kept: the run goes on from " + older +
+                   ", with: " + go_on);
+      return;
+    }
+    save(false, false);
+    weights_are_dirty_ = false;
+    if (last_saved_ == before)
+      error.remedy(text + " The run goes on from " + older + ", with: " + go_on);
+    else
+      error.remedy(text + " The checkpoint of iteration " + std::to_string(last_saved_) +
+                   " holds the weights as they are; go on with: " + go_on +
+                   ". If they are spoilt already, remove it, and the run goes on from " + older);
+  }
+
+  void end_at(const Iteration& it) {
     LoopState& state = s_->state;
     state.iteration = it.index + 1;
     state.prompt_position = s_->prompts->position();
     state.prompts_skipped = s_->prompts->num_skipped();
+  }
+
+  void finish_iteration(Iteration& it, double begin) {
+    LoopState& state = s_->state;
+    end_at(it);
     longest_iteration_s_ = std::max(longest_iteration_s_, now_s() - begin);
     collect_metrics(*s_, it);
     watch_rhythm(it);
@@ -225,6 +348,7 @@ class Trainer {
         it.metrics));
     const int64_t show = config().train.show_sample_every;
     if (show > 0 && it.index % show == 0 && !it.samples.empty()) logs_->show_sample(*s_, it);
+    core::check_log_file();
     if (eval_due() && !core::stop_requested()) evaluate();
     const int64_t every = config().checkpoint.every;
     if (every > 0 && done % every == 0) save();
@@ -269,6 +393,7 @@ class Trainer {
   void evaluate() {
     const double begin = now_s();
     LoopState& state = s_->state;
+    core::log_debug("iteration " + std::to_string(state.iteration) + ": evaluating");
     eval::Evaluation e;
     try {
       std::unique_ptr<metrics::Progress> bar;
@@ -304,7 +429,10 @@ class Trainer {
     for (const auto& [key, value] : e.metrics) values["eval/" + key] = value;
     values["timing_s/testing"] = now_s() - begin;
     logs_->evaluation(state.iteration, values);
+    const bool saved_without = last_saved_ == state.iteration;
     note_best(values);
+    // A stop signal had this iteration saved before its evaluation: its metric decides what is kept.
+    if (saved_without) save(true);
   }
 
   void note_best(const metrics::Values& values) {
@@ -326,7 +454,8 @@ class Trainer {
       ++state.evals_without_best;
     }
     last_metric_ = {state.iteration, found->second};
-    if (better && config().checkpoint.keep_best > 0 && state.iteration > 0) save();
+    const bool keep = better && config().checkpoint.keep_best > 0 && state.iteration > 0;
+    if (keep && last_saved_ != state.iteration) save();
   }
 
   bool early_stop_due() {
@@ -349,24 +478,24 @@ class Trainer {
     return false;
   }
 
-  void save() {
-    if (last_saved_ == s_->state.iteration) return;
+  // `again`: even where there is one of this iteration, which is replaced.
+  void save(bool again = false, bool remove_old = true) {
+    const int64_t iteration = s_->state.iteration;
+    if (last_saved_ == iteration && !again) return;
     const double begin = now_s();
-    std::optional<double> metric;
-    if (last_metric_.first == s_->state.iteration) metric = last_metric_.second;
+    core::log_debug("iteration " + std::to_string(iteration) + ": writing");
+    SnapshotOptions options{.remove_old = remove_old, .program = request_.program};
+    // The model a run starts from is never its best checkpoint: a run that is not stopped keeps none of it.
+    if (last_metric_.first == iteration && iteration > 0) options.metric = last_metric_.second;
     try {
-      save_snapshot(*s_, dir_, logs_->sync(), metric);
+      save_snapshot(*s_, dir_, logs_->sync(), options);
     } catch (core::Error& error) {
       if (error.kind() != core::ErrorKind::kIo) throw;
-      throw error.expected("room for a checkpoint")
-          .remedy("Free some space; " +
-                  (last_saved_ >= 0
-                       ? "the checkpoint of iteration " + std::to_string(last_saved_) + " is untouched, go on"
-                       : std::string("go on")) +
-                  " with: pan-ppo resume " + dir_.path());
+      throw error.expected("room for a checkpoint");
     }
-    last_saved_ = s_->state.iteration;
-    longest_save_s_ = std::max(longest_save_s_, now_s() - begin);
+    last_saved_ = iteration;
+    longest_save_s_ = saved_in_this_process_ ? std::max(longest_save_s_, now_s() - begin) : now_s() - begin;
+    saved_in_this_process_ = true;
     core::log_info("checkpoint of iteration " + std::to_string(last_saved_) + " written in " +
                    metrics::duration_text(now_s() - begin));
   }
@@ -375,11 +504,13 @@ class Trainer {
   RunDir dir_;
   double start_;
   std::unique_ptr<Session> s_;
+  LogLengths log_lengths_;
+  bool record_change_;
   std::unique_ptr<RunLogs> logs_;
   std::unique_ptr<metrics::Progress> bar_;
   std::string bar_phase_;
   int64_t last_saved_ = -1;
-  bool weights_are_dirty_ = false;
+  bool weights_are_dirty_ = false, saved_in_this_process_ = false;
   double longest_iteration_s_ = 0, longest_save_s_ = 0, longest_eval_s_ = 0, mean_iteration_s_ = 0;
   std::pair<int64_t, double> last_metric_ = {-1, 0};
 };

@@ -19,6 +19,7 @@ struct TrainRequest {
   bool allow_change = false;  // resume with settings that change what is computed
   double time_limit_s = 0;    // of this process; 0 = none
   double read_ahead_s = 1;    // about how long prompts are read ahead, to find one that cannot be used
+  std::string program = {};   // version of this program, for checkpoints
 };
 
 enum class TrainEnd { kDone, kSignal, kTimeLimit, kEarlyStop };
@@ -30,7 +31,8 @@ struct TrainOutcome {
 };
 
 // Runs until train.iterations, a stop signal (finished or dropped at a point that can be resumed), the time
-// limit, or a guard. Errors: those of the parts; kGuard with the last checkpoint untouched.
+// limit, or a guard. Errors: those of the parts; kGuard after a checkpoint of the weights as they are (where
+// they are finite), for which no older one is removed.
 TrainOutcome train(const TrainRequest& request);
 
 }  // namespace pan::train
