@@ -12,6 +12,7 @@
 #include "core/signals.h"
 #include "eval/evaluate.h"
 #include "metrics/console.h"
+#include "sft/sft_trainer.h"
 #include "tasks/registry.h"
 
 namespace pan::cli {
@@ -32,6 +33,7 @@ config::RunConfig configuration(const Options& o, const eval::ModelLocation& loc
   const std::string text = path.empty() ? "" : config::config_text(path);
   core::Json tree =
       path.empty() ? core::Json::object() : core::parse_json(text, path, core::JsonDialect::kWithComments);
+  if (tree.contains("sft")) tree = sft::as_run_config(tree);
   if (!o.task.empty() && (!tree.contains("task") || tree["task"].value("name", "") != o.task))
     tree["task"] = {{"name", o.task}};
   PAN_CHECK(tree.contains("task"), kUsage, "no task is named")

@@ -12,9 +12,11 @@ namespace pan::cli {
 namespace {
 
 int run(const std::string& config, const std::vector<std::string>& set, const std::string& run_dir,
-        bool resume) {
-  const sft::SftOutcome outcome =
-      sft::train({.config = sft::load_sft(config, set), .run_dir = run_dir, .resume = resume});
+        bool resume, bool allow_change) {
+  const sft::SftOutcome outcome = sft::train({.config = sft::load_sft(config, set),
+                                              .run_dir = run_dir,
+                                              .resume = resume,
+                                              .allow_change = allow_change});
   if (outcome.stopped)
     core::log_info("stopped after step " + std::to_string(outcome.steps) + "; go on with: pan-ppo resume " +
                    run_dir);
@@ -29,15 +31,15 @@ bool is_sft_run(const std::string& run_dir) {
   return train::RunDir::is_run(run_dir) && core::read_json_file(run_dir + "/config.json").contains("sft");
 }
 
-int resume_sft(const std::string& run_dir, const std::vector<std::string>& set) {
-  return run(run_dir + "/config.json", set, run_dir, true);
+int resume_sft(const std::string& run_dir, const std::vector<std::string>& set, bool allow_change) {
+  return run(run_dir + "/config.json", set, run_dir, true, allow_change);
 }
 
 void add_sft(CLI::App& app, Action& action) {
   struct Options {
     std::string config, run_dir;
     std::vector<std::string> set;
-    bool auto_resume = false;
+    bool auto_resume = false, allow_change = false;
   };
   auto o = std::make_shared<Options>();
   CLI::App* sft = app.add_subcommand("sft", "Supervised warm start on a task's worked answers");
@@ -45,9 +47,12 @@ void add_sft(CLI::App& app, Action& action) {
   sft->add_option("--run-dir", o->run_dir, "Folder of the run")->required();
   sft->add_option("--set", o->set, "Override one key: a.b=value; may be repeated")->allow_extra_args(false);
   sft->add_flag("--auto-resume", o->auto_resume, "Start the run, or go on with it where --run-dir holds one");
+  sft->add_flag("--allow-change", o->allow_change,
+                "With --auto-resume: go on with settings that change what is computed");
   sft->callback([o, &action] {
     action = [o] {
-      return run(o->config, o->set, o->run_dir, o->auto_resume && train::RunDir::is_run(o->run_dir));
+      return run(o->config, o->set, o->run_dir, o->auto_resume && train::RunDir::is_run(o->run_dir),
+                 o->allow_change);
     };
   });
 }

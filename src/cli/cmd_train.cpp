@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <ctime>
 #include <memory>
@@ -51,8 +52,16 @@ int finish(const train::TrainOutcome& outcome, const std::string& run_dir) {
   return 0;
 }
 
+std::string one_line(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ',');
+  return text;
+}
+
 int run(const Options& o, bool resume) {
-  train::TrainRequest request{.run_dir = o.run_dir, .resume = resume, .allow_change = o.allow_change};
+  train::TrainRequest request{.run_dir = o.run_dir,
+                              .resume = resume,
+                              .allow_change = o.allow_change,
+                              .program = one_line(version_text())};
   if (!o.time_limit.empty()) request.time_limit_s = parse_duration(o.time_limit);
   const config::Loaded loaded =
       config::load_run(o.config.empty() ? o.run_dir + "/config.json" : o.config, o.set);
@@ -136,13 +145,12 @@ void add_train(CLI::App& app, Action& action) {
                                            : "nothing of that name")
           .remedy("Give the folder that `pan-ppo train` made (it prints it: run folder ...)");
       if (is_sft_run(r->run_dir)) {
-        PAN_CHECK(!r->allow_change && r->time_limit.empty(), kUsage,
-                  "a supervised run takes neither --allow-change nor --time-limit")
+        PAN_CHECK(r->time_limit.empty(), kUsage, "a supervised run takes no --time-limit")
             .where(r->run_dir)
-            .expected("--set alone")
-            .got(r->allow_change ? "--allow-change" : "--time-limit")
+            .expected("--set and --allow-change alone")
+            .got("--time-limit")
             .remedy("Leave it out");
-        return resume_sft(r->run_dir, r->set);
+        return resume_sft(r->run_dir, r->set, r->allow_change);
       }
       return run(*r, true);
     };

@@ -26,7 +26,7 @@ void add_config(CLI::App& app, Action& action);      // config explain | print
 
 // `pan-ppo resume` of a run that `pan-ppo sft` started: is it one, and going on with it.
 bool is_sft_run(const std::string& run_dir);
-int resume_sft(const std::string& run_dir, const std::vector<std::string>& set);
+int resume_sft(const std::string& run_dir, const std::vector<std::string>& set, bool allow_change);
 
 // Several lines: version, git commit, LibTorch, CUDA, cuDNN, instruction set.
 std::string version_text();

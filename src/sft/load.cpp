@@ -1,4 +1,5 @@
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "config/load.h"
 #include "core/error.h"
@@ -10,7 +11,7 @@ namespace pan::sft {
 
 namespace {
 
-void check(const InitConfig& init, const model::LoraConfig& lora) {
+void check(const InitConfig& init) {
   PAN_CHECK(init.hidden_size == 0 || (init.num_layers > 0 && init.num_heads > 0 && init.num_kv_heads > 0 &&
                                       init.intermediate_size > 0),
             kConfig, "a new model needs all its sizes")
@@ -52,6 +53,38 @@ SftConfig load_sft(const std::string& path, const std::vector<std::string>& over
     throw;
   }
   return config;
+}
+
+core::Json resolved(const SftConfig& config) {
+  SftConfig copy = config;
+  return core::print_fields([&](core::Fields& f) { describe(f, copy); });
+}
+
+std::vector<std::string> differences(const SftConfig& before, const SftConfig& after) {
+  // The number of steps matters where the learning rate falls towards the end of the run.
+  std::set<std::string> cosmetic = {"/sft/log_every", "/eval/slots", "/model/export_dtype"};
+  if (after.optimizer.schedule == rl::Schedule::kConstant) cosmetic.insert("/sft/steps");
+  const core::Json a = resolved(before).flatten(), b = resolved(after).flatten();
+  std::vector<std::string> found;
+  const auto text = [](const core::Json& flat, const std::string& key) {
+    return flat.contains(key) ? core::dump_json(flat[key]) : std::string("(absent)");
+  };
+  std::set<std::string> keys;
+  for (const auto& [key, value] : a.items()) keys.insert(key);
+  for (const auto& [key, value] : b.items()) keys.insert(key);
+  for (const std::string& key : keys)
+    if (text(a, key) != text(b, key) && !cosmetic.contains(key) && !key.starts_with("/checkpoint/"))
+      found.push_back(key + ": " + text(a, key) + " -> " + text(b, key));
+  return found;
+}
+
+core::Json as_run_config(const core::Json& sft_config) {
+  core::Json run = core::Json::object();
+  for (const char* key : {"seed", "threads", "model", "prompt", "task", "eval"})
+    if (sft_config.contains(key)) run[key] = sft_config[key];
+  if (sft_config.contains("eval_max_new_tokens"))
+    run["rollout"] = {{"max_new_tokens", sft_config["eval_max_new_tokens"]}};
+  return run;
 }
 
 }  // namespace pan::sft

@@ -7,15 +7,19 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "checkpoint/reader.h"
+#include "checkpoint/retention.h"
 #include "checkpoint/writer.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
 #include "core/log.h"
+#include "core/log_file.h"
 #include "core/signals.h"
 #include "eval/evaluate.h"
 #include "kernels/logprob_entropy.h"
@@ -28,6 +32,7 @@
 #include "rl/plan.h"
 #include "tasks/registry.h"
 #include "tokenizer/chat_template.h"
+#include "train/logs.h"
 #include "train/process.h"
 #include "train/prompts.h"
 #include "train/run_dir.h"
@@ -43,11 +48,6 @@ constexpr double kReadAheadSeconds = 1;
 
 double now_s() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-core::Json resolved(const SftConfig& config) {
-  SftConfig copy = config;
-  return core::print_fields([&](core::Fields& f) { describe(f, copy); });
 }
 
 model::Arch new_arch(const SftConfig& c, const tokenizer::Tokenizer& tokenizer) {
@@ -76,7 +76,8 @@ model::Arch new_arch(const SftConfig& c, const tokenizer::Tokenizer& tokenizer) 
 class SftTrainer {
  public:
   // A new run's folder is made last: whatever is wrong with model, tokenizer and data leaves no trace.
-  explicit SftTrainer(const SftRequest& request) : config_(request.config) {
+  explicit SftTrainer(const SftRequest& request)
+      : config_(request.config), allow_change_(request.allow_change) {
     if (request.resume)
       use(train::RunDir::open(request.run_dir));
     else
@@ -84,12 +85,32 @@ class SftTrainer {
     open();
     const int64_t left = (config_.sft.steps - step_) * config_.sft.batch_size;
     prompts_->check(std::min(left, config_.sft.batch_size), left, kReadAheadSeconds);
-    if (!dir_) use(train::RunDir::create(request.run_dir, resolved(config_)));
-    metrics::cut_file(core::disk(), dir_->metrics_path(), log_bytes_);
-    log_ = std::make_unique<metrics::JsonlWriter>(core::disk(), dir_->metrics_path());
+    if (!dir_)
+      use(train::RunDir::create(request.run_dir, resolved(config_), train::RunKind::kSft));
+    else if (core::read_json_file(dir_->config_path()) != resolved(config_))
+      dir_->write_config(resolved(config_));
+    if (request.resume) train::cut_text_log(dir_->log_path(), text_bytes_, text_bytes_before_);
   }
 
   SftOutcome run() {
+    try {
+      return loop();
+    } catch (core::Error& error) {
+      if (error.kind() != core::ErrorKind::kIo) throw;
+      if (error.expected_text().empty()) error.expected("room for what the run writes");
+      throw error.remedy("Free some space or mend the disk; " +
+                         (saved_ >= 0 ? "the checkpoint of step " + std::to_string(saved_) + " is untouched"
+                                      : std::string("there is no checkpoint yet")) +
+                         ", go on with: pan-ppo resume " + dir_->path());
+    }
+  }
+
+ private:
+  SftOutcome loop() {
+    metrics::cut_file(core::disk(), dir_->metrics_path(), log_bytes_);
+    log_ = std::make_unique<metrics::JsonlWriter>(core::disk(), dir_->metrics_path());
+    core::check_log_file();
+    if (changed_) save();
     SftOutcome outcome;
     if (config_.eval.every > 0 && config_.eval.at_start && step_ == 0) evaluate();
     const double begin = now_s();
@@ -104,6 +125,8 @@ class SftTrainer {
         break;
       }
       ++step_;
+      stop_after_bad_steps();
+      core::check_log_file();
       if (step_ % config_.sft.log_every == 0 || step_ == config_.sft.steps)
         report(outcome.final_loss, begin, first);
       if (config_.eval.every > 0 && (step_ % config_.eval.every == 0 || step_ == config_.sft.steps))
@@ -112,12 +135,14 @@ class SftTrainer {
     }
     if (saved_ != step_) save();
     outcome.steps = step_;
+    core::check_log_file();
     return outcome;
   }
 
- private:
   void use(train::RunDir dir) {
     dir_ = std::move(dir);
+    if (std::filesystem::is_regular_file(dir_->log_path()))
+      text_bytes_before_ = core::file_size(dir_->log_path());
     core::set_log_file(dir_->log_path());
     core::log_info("run folder " + dir_->path());
   }
@@ -131,7 +156,9 @@ class SftTrainer {
                                         .device = device,
                                         .gradient_checkpointing = config_.model.gradient_checkpointing};
     std::optional<checkpoint::Checkpoint> found;
+    if (dir_) checkpoint::remove_leftovers(core::disk(), dir_->checkpoints());
     if (dir_) found = checkpoint::find_to_resume(dir_->checkpoints());
+    if (found) check_same_run(*found);
     const model::LoraConfig& lora = config_.model.lora;
     if (lora.enabled())
       decoder_ = model::with_adapters(*model::load_decoder(config_.model.path, options), lora,
@@ -143,6 +170,14 @@ class SftTrainer {
           model::make_decoder(new_arch(config_, *tokenizer_), options, static_cast<uint64_t>(config_.seed));
     else
       decoder_ = model::load_decoder(config_.model.path, options);
+    PAN_CHECK(config_.sft.max_tokens <= decoder_->arch().max_positions, kConfig,
+              "pairs may be longer than the model's context")
+        .pointer("/sft/max_tokens")
+        .expected("at most " + std::to_string(decoder_->arch().max_positions) +
+                  (config_.init.hidden_size > 0 ? " (init.max_positions)"
+                                                : ", the max_position_embeddings of " + config_.model.path))
+        .got(std::to_string(config_.sft.max_tokens))
+        .remedy("Lower sft.max_tokens, or take a model with a longer context");
     end_of_turn_ = chat_->end_of_turn_id(*tokenizer_);
     if (end_of_turn_ < 0) end_of_turn_ = tokenizer_->eos_id();
     PAN_CHECK(end_of_turn_ >= 0, kData, "the tokenizer has no end-of-text token")
@@ -218,14 +253,39 @@ class SftTrainer {
       last_ = optimizer_->step();
     else
       optimizer_->skip();
-    PAN_CHECK(optimizer_->skipped_in_a_row() < config_.sft.max_bad_steps, kGuard,
-              std::to_string(config_.sft.max_bad_steps) + " steps in a row had a non-finite loss or gradient")
-        .where("step " + std::to_string(step_ + 1))
-        .pointer(finite ? last_.first_bad : "loss")
+    first_bad_ = finite ? last_.first_bad : "loss";
+    loss_of_step = sum;
+    return true;
+  }
+
+  // Bad steps are skipped, so the weights are those of the last good one: kept in a checkpoint, for which no
+  // older one goes, since they may be spoilt already.
+  void stop_after_bad_steps() {
+    if (optimizer_->skipped_in_a_row() < config_.sft.max_bad_steps) return;
+    const std::string older =
+        saved_ >= 0 ? "the checkpoint of step " + std::to_string(saved_) : std::string("its start");
+    const std::string go_on = "pan-ppo resume " + dir_->path() + " --allow-change --set optimizer.lr=...";
+    std::string kept = "The weights are not finite, so they are not kept: the run goes on from " + older +
+                       ", with: " + go_on;
+    if (weights_are_finite()) {
+      save(false);
+      kept = "The checkpoint of step " + std::to_string(saved_) +
+             " holds the weights as they are; go on with: " + go_on +
+             ". If they are spoilt already, remove it, and the run goes on from " + older;
+    }
+    throw core::Error(core::ErrorKind::kGuard, std::to_string(config_.sft.max_bad_steps) +
+                                                   " steps in a row had a non-finite loss or gradient")
+        .where("step " + std::to_string(step_))
+        .pointer(first_bad_)
         .expected("finite numbers")
         .got("infinity or NaN")
-        .remedy("Lower optimizer.lr; the last checkpoint is untouched");
-    loss_of_step = sum;
+        .remedy("Lower optimizer.lr or optimizer.grad_clip. " + kept);
+  }
+
+  bool weights_are_finite() const {
+    const at::NoGradGuard no_grad;
+    for (const auto& [name, tensor] : decoder_->parameters())
+      if (!at::isfinite(tensor).all().item<bool>()) return false;
     return true;
   }
 
@@ -299,9 +359,10 @@ class SftTrainer {
     for (const auto& [key, value] : e.metrics) event["eval/" + key] = value;
     log_->write(event);
     metric_ = e.metrics;
+    metric_step_ = step_;
   }
 
-  void save() {
+  void save(bool remove_old = true) {
     const at::NoGradGuard no_grad;
     checkpoint::CheckpointWriter w(dir_->checkpoints(), step_);
     const std::string policy = w.make_folder("policy");
@@ -323,13 +384,36 @@ class SftTrainer {
                    {"position", prompts_->position()},
                    {"skipped", prompts_->num_skipped()},
                    {"tokens", num_tokens_},
-                   {"log_bytes", log_->size_bytes()}});
+                   {"log_bytes", log_->size_bytes()},
+                   {"text_bytes", core::sync_log_file()}});
+    w.add_section("config", kVersion, resolved(config_));
     std::map<std::string, double> figures;
-    for (const auto& [key, value] : metric_) figures["eval/" + key] = value;
+    if (metric_step_ == step_)
+      for (const auto& [key, value] : metric_) figures["eval/" + key] = value;
     w.set_metrics(figures);
-    w.publish(config_.checkpoint);
+    checkpoint::CheckpointConfig keep = config_.checkpoint;
+    if (!remove_old) keep.keep_last = std::numeric_limits<int64_t>::max();
+    w.publish(keep);
     saved_ = step_;
     core::log_info("checkpoint of step " + std::to_string(step_) + " written");
+  }
+
+  void check_same_run(const checkpoint::Checkpoint& c) {
+    if (!c.has_section("config")) return;  // of an older version
+    SftConfig before;
+    core::read_fields([&](core::Fields& f) { describe(f, before); }, c.section("config", kVersion),
+                      c.folder());
+    std::string text;
+    for (const std::string& change : differences(before, config_))
+      text += (text.empty() ? "" : "; ") + change;
+    if (text.empty()) return;
+    PAN_CHECK(allow_change_, kConfig, "the configuration computes something else than the run did so far")
+        .where(c.folder())
+        .expected("the settings that it was written with")
+        .got(text)
+        .remedy("Add --allow-change to go on with the new settings, or train a new run");
+    core::log_warn("going on with changed settings: " + text);
+    changed_ = true;
   }
 
   void restore(const checkpoint::Checkpoint& c) {
@@ -352,10 +436,17 @@ class SftTrainer {
     prompts_->set_num_skipped(integer("/skipped"));
     num_tokens_ = integer("/tokens");
     log_bytes_ = static_cast<uint64_t>(integer("/log_bytes"));
+    // Older versions did not record it.
+    text_bytes_ =
+        state.contains("text_bytes") ? static_cast<uint64_t>(integer("/text_bytes")) : text_bytes_before_;
+    for (const auto& [key, value] : c.metrics())
+      if (key.starts_with("eval/")) metric_[key.substr(5)] = value;
+    metric_step_ = step_;
     core::log_info("going on after step " + std::to_string(step_) + " from " + c.folder());
   }
 
   SftConfig config_;
+  bool allow_change_, changed_ = false;
   std::optional<train::RunDir> dir_;
   std::shared_ptr<const tokenizer::Tokenizer> tokenizer_;
   std::shared_ptr<const tokenizer::ChatTemplate> chat_;
@@ -366,8 +457,9 @@ class SftTrainer {
   std::unique_ptr<metrics::JsonlWriter> log_;
   rl::StepReport last_;
   std::map<std::string, double> metric_;
-  int64_t end_of_turn_ = -1, prompt_length_ = 0, step_ = 0, saved_ = -1, num_tokens_ = 0;
-  uint64_t log_bytes_ = 0;
+  int64_t end_of_turn_ = -1, prompt_length_ = 0, step_ = 0, saved_ = -1, num_tokens_ = 0, metric_step_ = -1;
+  uint64_t log_bytes_ = 0, text_bytes_ = 0, text_bytes_before_ = 0;
+  std::string first_bad_;
 };
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "core/json.h"
 #include "sft/sft_config.h"
 
 namespace pan::sft {
@@ -18,7 +19,8 @@ namespace pan::sft {
 struct SftRequest {
   SftConfig config;
   std::string run_dir;
-  bool resume = false;  // go on from the newest complete checkpoint of run_dir
+  bool resume = false;        // go on from the newest complete checkpoint of run_dir
+  bool allow_change = false;  // resume with settings that change what is computed
 };
 
 struct SftOutcome {
@@ -27,7 +29,18 @@ struct SftOutcome {
   bool stopped = false;   // by a signal; resumable
 };
 
+// Errors: those of the parts; kConfig where a resume has settings that compute something else and
+// allow_change is not set; kGuard after a checkpoint of the weights as they are.
 SftOutcome train(const SftRequest& request);
+
+// Every key with its present value.
+core::Json resolved(const SftConfig& config);
+
+// "/sft/batch_size: 32 -> 16" for each key that differs and matters, as config::differences.
+std::vector<std::string> differences(const SftConfig& before, const SftConfig& after);
+
+// The keys of a supervised run's configuration that a training run has too: what an evaluation of it needs.
+core::Json as_run_config(const core::Json& sft_config);
 
 // Strict reading of an sft configuration file with `--set` overrides; checks the pairs that exclude each
 // other. Errors: kConfig.
