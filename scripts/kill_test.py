@@ -4,6 +4,7 @@ import hashlib
 import json
 import pathlib
 import random
+import re
 import shutil
 import signal
 import struct
@@ -14,6 +15,9 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 UNCOMPARED = ("timing", "perf/")  # they depend on the clock and the memory
+PHASES = ("starting", "sampling", "scoring", "updating", "evaluating", "writing")
+MARK = re.compile(r"iteration \d+: (sampling|scoring|updating|evaluating|writing)$|checkpoint of iteration \d+ written",
+                  re.MULTILINE)
 
 # Everything a resume has to restore: adaptive KL, moments of z, refreshed head groups, critic warm-up, best-K,
 # a bfloat16 model with float32 masters, a schedule, evaluations.
@@ -61,7 +65,7 @@ def make_model(binary, work):
 
 
 def command(binary, work, name):
-    return [binary, "train", "--config", str(work / "run.json"), "--run-dir", str(work / name), "--auto-resume"]
+    return [binary, "--debug", "train", "--config", str(work / "run.json"), "--run-dir", str(work / name), "--auto-resume"]
 
 
 def iterations_done(run):
@@ -74,25 +78,58 @@ def being_written(run):
     return folder.is_dir() and any(".tmp-" in entry.name for entry in folder.iterdir())
 
 
-def kill_once(arguments, run, rng, writing, startup, iteration, log):
-    """Starts the run and kills it. Returns what was hit, or None where the run ended (or failed) first."""
+def phase_of(text):
+    """What the run was doing, by the last line of --debug that says so."""
+    marks = [match.group(1) or "between" for match in MARK.finditer(text)]
+    return marks[-1] if marks else "starting"
+
+
+def kill_once(arguments, run, rng, phase, seconds, log):
+    """Starts the run and kills it in its first `phase`. Returns what was hit and None, or None and the exit code."""
+    begin = log.stat().st_size if log.exists() else 0
     with open(log, "ab") as out:
         child = subprocess.Popen(arguments, stdout=out, stderr=out)
-        # Anything from its first instruction on may be hit.
-        deadline = time.monotonic() + (120 if writing else rng.uniform(0, startup + 3 * iteration))
+        deadline = time.monotonic() + (rng.uniform(0, seconds[phase]) if phase == "starting" else 120)
         while time.monotonic() < deadline and child.poll() is None:
-            if writing and being_written(run):
-                time.sleep(rng.uniform(0, iteration))
+            if phase != "starting" and phase_of(log.read_bytes()[begin:].decode(errors="replace")) == phase:
+                time.sleep(rng.uniform(0, 0.9 * seconds[phase]))
                 break
             time.sleep(0.0005)
         if child.poll() is not None:
             return None, child.returncode
-        inside = being_written(run)
         child.send_signal(signal.SIGKILL)
         child.wait()
-    if inside and being_written(run):
-        return "writing", None
-    return ("running" if (run / "config.json").exists() else "starting"), None
+    hit = phase_of(log.read_bytes()[begin:].decode(errors="replace"))
+    if hit == "writing" and not being_written(run):
+        hit = "between"
+    return hit, None
+
+
+def leave_alone(arguments):
+    """Runs to the end. Returns the exit code, stderr, and the mean seconds of each phase."""
+    begin = last = time.monotonic()
+    phase, total, number, text = "starting", dict.fromkeys(PHASES, 0.0), dict.fromkeys(PHASES, 0), ""
+    child = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    for line in child.stderr:
+        text += line
+        match = MARK.search(line.rstrip())
+        if not match and not line.startswith("iteration "):
+            continue
+        now = time.monotonic()
+        if phase in total:
+            total[phase] += now - last
+            number[phase] += 1
+        phase, last = (match.group(1) if match else None) or "between", now
+    code = child.wait()
+    seconds = {name: total[name] / max(1, number[name]) for name in PHASES}
+    print(f"  {time.monotonic() - begin:.1f} s; seconds of a phase: " +
+          ", ".join(f"{name} {value:.3f}" for name, value in seconds.items()), flush=True)
+    return code, text, seconds
+
+
+def logged_iterations(run):
+    """Numbers of the iteration lines of log.txt, in their order."""
+    return re.findall(r"^\S+ iteration (\d+)/\d+ ", (run / "log.txt").read_text(errors="replace"), re.MULTILINE)
 
 
 def comparable(row):
@@ -112,9 +149,10 @@ def compare_lines(name, expected, actual, differences):
 
 
 def without_lengths(path):
-    """state.json but for the length of the log that holds times: their digits differ."""
+    """state.json but for the lengths of the logs that hold times: their digits differ."""
     state = json.loads(path.read_text())
-    state["logs"]["state"].pop("metrics")
+    for name in ("metrics", "text"):
+        state["logs"]["state"].pop(name)
     return state
 
 
@@ -168,6 +206,18 @@ def compare(left_alone, killed):
     differences = []
     for name in ("metrics.jsonl", "rollouts.jsonl"):
         compare_lines(name, left_alone / name, killed / name, differences)
+    evaluated = [sorted(path.name for path in (run / "eval").iterdir()) for run in (left_alone, killed)]
+    if evaluated[0] != evaluated[1] or not evaluated[0]:
+        differences.append(f"eval/: {evaluated[1]} instead of {evaluated[0]}")
+    for name in evaluated[0]:
+        files = [run / "eval" / name / "samples.jsonl" for run in (left_alone, killed)]
+        if not files[1].exists() or files[0].read_bytes() != files[1].read_bytes():
+            differences.append(f"eval/{name}/samples.jsonl differs")
+    print(f"  eval/: samples of {len(evaluated[1])} evaluations")
+    lines = [logged_iterations(run) for run in (left_alone, killed)]
+    if lines[0] != lines[1] or not lines[0]:
+        differences.append(f"log.txt: iterations {' '.join(lines[1])} instead of {' '.join(lines[0])}")
+    print(f"  log.txt: {len(lines[1])} iterations, none doubled")
     scalars = [events(run) for run in (left_alone, killed)]
     if scalars[0] != scalars[1] or not scalars[0]:
         differences.append(f"tensorboard: {len(scalars[1])} scalars, {len(scalars[0])} expected, or their values differ")
@@ -218,28 +268,21 @@ def main():
 
 
 def kill_and_compare(binary, kills, rng, work):
-    # Between two kills the run advances by three iterations at most, and by less than two on average.
-    RUN["train"]["iterations"] = max(4, 2 * kills)
+    # Between two kills the run advances by two iterations at most: an evaluation follows every second one.
+    RUN["train"]["iterations"] = 2 * kills + 4
     RUN["model"]["path"] = str(make_model(binary, work))
     (work / "run.json").write_text(json.dumps(RUN, indent=1))
     print(f"left alone: {RUN['train']['iterations']} iterations", flush=True)
-    begin = time.monotonic()
-    child = subprocess.Popen(command(binary, work, "left_alone"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    while iterations_done(work / "left_alone") == 0 and child.poll() is None:
-        time.sleep(0.01)
-    startup = time.monotonic() - begin
-    errors = child.communicate()[1].decode()
-    if child.returncode != 0:
-        print(f"verdict: the run that was left alone failed with exit code {child.returncode}\n{errors}")
+    code, errors, seconds = leave_alone(command(binary, work, "left_alone"))
+    if code != 0:
+        print(f"verdict: the run that was left alone failed with exit code {code}\n{errors}")
         return 1
-    iteration = (time.monotonic() - begin - startup) / (RUN["train"]["iterations"] - 1)
-    print(f"  start and first iteration {startup:.2f} s, then {iteration:.2f} s each", flush=True)
 
     run, log = work / "killed", work / "killed.log"
     arguments = command(binary, work, "killed")
     counts = {}
     for number in range(kills):
-        hit, code = kill_once(arguments, run, rng, number % 3 == 2, startup, iteration, log)
+        hit, code = kill_once(arguments, run, rng, PHASES[number % len(PHASES)], seconds, log)
         if hit is None:
             what = "ended before it could be killed" if code == 0 else f"failed with exit code {code} after a kill"
             print(f"verdict: the run {what} ({number} kills)\n" + "".join(log.read_text().splitlines(True)[-5:]))
@@ -252,8 +295,10 @@ def kill_and_compare(binary, kills, rng, work):
         return 1
     print("comparing")
     differences = compare(work / "left_alone", run)
-    hits = ", ".join(f"{count} while {hit}" if hit != "writing" else f"{count} while writing a checkpoint"
-                     for hit, count in sorted(counts.items()))
+    hits = ", ".join(f"{count} {hit}" for hit, count in sorted(counts.items()))
+    missed = [phase for phase in PHASES if phase not in counts]
+    if missed and kills >= 2 * len(PHASES):
+        differences.append(f"no kill hit: {', '.join(missed)}")
     if differences:
         print("\n".join("  DIFFERENT " + line for line in differences))
         print(f"verdict: {len(differences)} differences after {kills} kills ({hits})")
