@@ -1,6 +1,7 @@
 // A disk that is full and checkpoints that are not the run's: nothing is lost.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "integration/cli_support.h"
@@ -34,6 +35,51 @@ TEST_F(Disk, FullWhileWritingACheckpointKeepsThePreviousOne) {
   EXPECT_EQ(comparable_metrics(path("run")), comparable_metrics(path("whole")));
   EXPECT_EQ(read_text(path("run/checkpoints/latest/policy/model.safetensors")),
             read_text(path("whole/checkpoints/latest/policy/model.safetensors")));
+}
+
+TEST_F(Disk, FullWhileWritingTheLogIsOneError) {
+  ASSERT_EQ(train({}).code, 0);
+  fs::remove(path("run/log.txt"));
+  fs::create_symlink("/dev/full", path("run/log.txt"));
+  const Result r = pan({"resume", path("run"), "--set", "train.iterations=2"});
+  expect_error(r, 4,
+               {"writing failed", path("run/log.txt"), "expected room", "got No space left",
+                "checkpoint of iteration 1 is untouched", "pan-ppo resume " + path("run")});
+}
+
+TEST_F(Disk, FullWhileWritingAnEvaluation) {
+  ASSERT_EQ(train({}).code, 0);
+  fs::create_directories(path("run/eval/step_000002"));
+  fs::create_symlink("/dev/full", path("run/eval/step_000002/results.json.tmp"));
+  const Result r =
+      pan({"resume", path("run"), "--set", "train.iterations=2", "--set", "eval.every=2", "--allow-change"});
+  expect_error(r, 4,
+               {"results.json", "expected room", "got No space left",
+                "checkpoint of iteration 1 is untouched", "pan-ppo resume " + path("run")});
+}
+
+TEST_F(Disk, FullWhileWritingMetricsOrRollouts) {
+  ASSERT_EQ(train({}).code, 0);
+  fs::remove_all(path("run/checkpoints"));
+  fs::create_directories(path("run/checkpoints"));
+  const auto size = [&](const std::string& name) { return fs::file_size(path("run/" + name)); };
+  uintmax_t events = 0;
+  for (const auto& entry : fs::directory_iterator(path("run/tensorboard"))) events += entry.file_size();
+  const uintmax_t others = std::max({size("metrics.jsonl"), events, size("log.txt") + 512});
+  ASSERT_GT(size("rollouts.jsonl"), others + 512) << "the limit would not hit it first";
+  const auto resume = [&](uintmax_t blocks) {
+    return pan_behind("trap '' XFSZ; ulimit -f " + std::to_string(blocks) + "; exec ",
+                      {"resume", path("run")});
+  };
+  const auto expect_full = [&](const Result& r, const std::string& file) {
+    expect_error(r, 4,
+                 {file, "expected room", "got File too large", "there is no checkpoint yet",
+                  "pan-ppo resume " + path("run")});
+  };
+  expect_full(resume(others / 512 + 1), "rollouts.jsonl");
+  fs::remove(path("run/log.txt"));
+  ASSERT_GT(size("metrics.jsonl"), 2048u);
+  expect_full(resume(4), "metrics.jsonl");
 }
 
 TEST_F(Disk, CheckpointOfAnotherModelIsRefused) {

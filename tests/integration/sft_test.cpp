@@ -1,0 +1,81 @@
+// Supervised runs: their evaluation, their README, a resume with other settings, their guard.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "core/json.h"
+#include "integration/cli_support.h"
+
+namespace pan::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Sft : public Cli {
+ protected:
+  Words words(const std::string& name, const Words& more = {}) const {
+    Words all = {"sft", "--config", source_path("configs/quickstart_sft_1.json"), "--run-dir", path(name)};
+    Words sets = {"threads=1",         "model.path=" + source_path("data/quickstart"),
+                  "init.num_layers=1", "init.hidden_size=32",
+                  "sft.batch_size=2",  "eval.every=0",
+                  "sft.steps=2",       "optimizer.schedule=constant",
+                  "checkpoint.every=0"};
+    sets.insert(sets.end(), more.begin(), more.end());
+    for (const std::string& set : sets) all.insert(all.end(), {"--set", set});
+    return all;
+  }
+};
+
+TEST_F(Sft, EvaluatesAsItsReadmeSays) {
+  ASSERT_EQ(pan(words("run")).code, 0);
+  const std::string readme = read_text(path("run/README.md"));
+  EXPECT_NE(readme.find("pan-ppo eval --model"), std::string::npos);
+  for (const char* absent : {"rollouts.jsonl", "tensorboard", "critic"})
+    EXPECT_EQ(readme.find(absent), std::string::npos) << absent;
+  const Result r = pan({"eval", "--model", path("run"), "--output", path("eval"), "--limit", "2", "--set",
+                        "rollout.max_new_tokens=8"});
+  EXPECT_EQ(r.code, 0) << r.err;
+  EXPECT_TRUE(fs::exists(path("eval/results.json")));
+}
+
+TEST_F(Sft, ResumeWithOtherSettingsNeedsAllowChange) {
+  ASSERT_EQ(pan(words("run")).code, 0);
+  const Words change = {"resume", path("run"), "--set", "optimizer.lr=0.5",
+                        "--set",  "seed=9",    "--set", "sft.steps=3"};
+  expect_error(pan(change), 2, {"/optimizer/lr", "-> 0.5", "/seed", "-> 9", "--allow-change"});
+  Words allowed = change;
+  allowed.push_back("--allow-change");
+  const Result r = pan(allowed);
+  EXPECT_EQ(r.code, 0) << r.err;
+  const core::Json config = core::Json::parse(read_text(path("run/config.json")));
+  EXPECT_EQ(config["seed"], 9);
+  EXPECT_EQ(config["sft"]["steps"], 3);
+  EXPECT_EQ(pan({"resume", path("run"), "--set", "sft.steps=4"}).code, 0);
+}
+
+TEST_F(Sft, RefusesPairsLongerThanTheContext) {
+  expect_error(pan(words("run", {"init.max_positions=64", "sft.max_tokens=65"})), 2,
+               {"/sft/max_tokens", "expected at most 64", "got 65"});
+  EXPECT_FALSE(fs::exists(path("run")));
+}
+
+TEST_F(Sft, GuardStopsWithACheckpoint) {
+  const Result r = pan(words("run", {"optimizer.lr=1e30", "sft.steps=20", "optimizer.warmup_steps=0"}));
+  const bool kept = fs::exists(path("run/checkpoints/latest/policy/model.safetensors"));
+  expect_error(r, 6,
+               {"steps in a row", "optimizer.grad_clip", "pan-ppo resume " + path("run"),
+                kept ? "holds the weights as they are" : "not kept"});
+}
+
+TEST_F(Sft, FullDiskUnderTheLogIsOneError) {
+  ASSERT_EQ(pan(words("run")).code, 0);
+  fs::remove(path("run/log.txt"));
+  fs::create_symlink("/dev/full", path("run/log.txt"));
+  expect_error(
+      pan({"resume", path("run"), "--set", "sft.steps=3"}), 4,
+      {"log.txt", "expected room", "checkpoint of step 2 is untouched", "pan-ppo resume " + path("run")});
+}
+
+}  // namespace
+}  // namespace pan::testing
