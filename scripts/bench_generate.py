@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Generation speed of pan-ppo beside transformers, on the same prompts, in one run.
 
-    scripts/bench_generate.py --model DIR --binary build/release/src/cli/pan-ppo --data data/gsm8k/test.jsonl
+    scripts/bench_generate.py --model DIR --binary build/release/bin/pan-ppo --data data/gsm8k/test.jsonl
 
 Both sides decode the same chat prompts greedily, without stopping early, on the same number of threads. They take
 turns, because the speed of a machine changes with what else runs on it: what counts is the ratio within a round.
