@@ -162,16 +162,30 @@ TEST(Update, RatioIsOneWithinRoundingForAnotherMicroBatchComposition) {
   Tiny tiny(5);
   const auto s = random_sequences(12, 3);
   Iteration it = prepare(tiny, s, some_rewards(12), 9, 0);
-  std::vector<int64_t> order(12);
+  std::vector<int64_t> order(12), reversed;
   std::iota(order.begin(), order.end(), int64_t{0});
-  it.plan.epochs = {{cut_micro_batches(s, order, 1)}};
-  Updater updater(tiny.models(), tiny.config, tiny.options);
-  EXPECT_LE(run(updater, s, it).metrics.at("actor/ratio_max"), 1 + 1e-5);
+  reversed.assign(order.rbegin(), order.rend());
+  // Each answer alone, some together, all together; from either end.
+  for (const Minibatch& m :
+       {cut_micro_batches(s, order, 1), cut_micro_batches(s, order, 37), cut_micro_batches(s, order, 100000),
+        cut_micro_batches(s, reversed, 23), cut_micro_batches(s, reversed, 100000)}) {
+    Tiny fresh(5);
+    it.plan.epochs = {{m}};
+    Updater updater(fresh.models(), fresh.config, fresh.options);
+    const auto metrics = run(updater, s, it).metrics;
+    EXPECT_LE(metrics.at("actor/ratio_max"), 1 + 1e-5) << m.size();
+    EXPECT_GE(metrics.at("actor/ratio_min"), 1 - 1e-5) << m.size();
+    EXPECT_LE(metrics.at("actor/first_ratio_error"), 1e-5) << m.size();
+  }
 }
 
+struct Gradients {
+  at::Tensor policy, critic;  // critic: undefined with a shared trunk or without a critic
+};
+
 // beta1 = 0 leaves the gradient itself in exp_avg.
-at::Tensor gradients_with(Tiny& tiny, const std::vector<TrainSequence>& s, const Iteration& it,
-                          const Minibatch& minibatch) {
+Gradients both_gradients(Tiny& tiny, const std::vector<TrainSequence>& s, const Iteration& it,
+                         const Minibatch& minibatch) {
   Tiny copy(5);
   copy.config = tiny.config;
   copy.options = tiny.options;
@@ -183,12 +197,28 @@ at::Tensor gradients_with(Tiny& tiny, const std::vector<TrainSequence>& s, const
   Iteration mine = it;
   mine.plan.epochs = {{minibatch}};
   run(updater, s, mine);
-  model::NamedTensors g;
-  for (Optimizer* o : {&updater.policy_optimizer(), updater.critic_optimizer()})
+  const auto of = [](Optimizer* o) -> at::Tensor {
+    model::NamedTensors g;
     if (o)
       for (const auto& [name, t] : o->state_tensors())
         if (name.starts_with("exp_avg.")) g.emplace_back(name, t);
-  return flat(g);
+    return g.empty() ? at::Tensor() : flat(g);
+  };
+  return {of(&updater.policy_optimizer()), of(updater.critic_optimizer())};
+}
+
+at::Tensor gradients_with(Tiny& tiny, const std::vector<TrainSequence>& s, const Iteration& it,
+                          const Minibatch& minibatch) {
+  const Gradients g = both_gradients(tiny, s, it, minibatch);
+  return g.critic.defined() ? at::cat({g.policy, g.critic}) : g.policy;
+}
+
+void expect_within(const at::Tensor& got, const at::Tensor& expected, double share, const std::string& what) {
+  ASSERT_EQ(got.defined(), expected.defined()) << what;
+  if (!got.defined()) return;
+  const double largest = expected.abs().max().item<double>();
+  EXPECT_GT(largest, 1e-4) << what;
+  EXPECT_LE((got - expected).abs().max().item<double>(), share * largest) << what;
 }
 
 TEST(Update, GradientsDoNotDependOnTheMicroBatchSplitOrOrder) {
@@ -196,22 +226,35 @@ TEST(Update, GradientsDoNotDependOnTheMicroBatchSplitOrOrder) {
   std::vector<int64_t> order(12), reversed;
   std::iota(order.begin(), order.end(), int64_t{0});
   reversed.assign(order.rbegin(), order.rend());
-  for (Aggregation a : {Aggregation::kTokenMean, Aggregation::kSeqMeanTokenSum,
-                        Aggregation::kSeqMeanTokenMean, Aggregation::kSeqMeanTokenSumNorm})
+  struct Case {
+    Aggregation aggregation;
+    PolicyLoss loss;
+  };
+  for (const Case& c : {Case{Aggregation::kTokenMean, PolicyLoss::kClip},
+                        {Aggregation::kSeqMeanTokenSum, PolicyLoss::kClip},
+                        {Aggregation::kSeqMeanTokenMean, PolicyLoss::kClip},
+                        {Aggregation::kSeqMeanTokenSumNorm, PolicyLoss::kClip},
+                        {Aggregation::kSeqMeanTokenMean, PolicyLoss::kGspo},
+                        {Aggregation::kTokenMean, PolicyLoss::kCispo}})
     for (CriticMode mode : {CriticMode::kSeparate, CriticMode::kShared}) {
       Tiny tiny(5);
-      tiny.config.ppo.aggregation = a;
+      tiny.config.ppo.aggregation = c.aggregation;
+      tiny.config.ppo.policy_loss = c.loss;
       tiny.config.critic.mode = mode;
       tiny.config.kl.in = KlPlace::kLoss;
       tiny.config.ppo.entropy_coefficient = 0.01;
       tiny.config.advantage.mask_truncated = true;
       const Iteration it = prepare(tiny, s, some_rewards(12), 9, 0);
-      const at::Tensor whole = gradients_with(tiny, s, it, cut_micro_batches(s, order, 100000));
-      const double largest = whole.abs().max().item<double>();
-      EXPECT_GT(largest, 1e-4);
-      for (const Minibatch& m : {cut_micro_batches(s, order, 1), cut_micro_batches(s, order, 37),
-                                 cut_micro_batches(s, reversed, 23), cut_micro_batches(s, reversed, 100000)})
-        EXPECT_LE((gradients_with(tiny, s, it, m) - whole).abs().max().item<double>(), 1e-5 * largest);
+      const Gradients whole = both_gradients(tiny, s, it, cut_micro_batches(s, order, 100000));
+      for (const Minibatch& m :
+           {cut_micro_batches(s, order, 1), cut_micro_batches(s, order, 37),
+            cut_micro_batches(s, reversed, 23), cut_micro_batches(s, reversed, 100000)}) {
+        const std::string what = " of loss " + std::to_string(static_cast<int>(c.loss)) + ", aggregation " +
+                                 std::to_string(static_cast<int>(c.aggregation));
+        const Gradients split = both_gradients(tiny, s, it, m);
+        expect_within(split.policy, whole.policy, 1e-5, "policy" + what);
+        expect_within(split.critic, whole.critic, 1e-5, "critic" + what);
+      }
     }
 }
 
