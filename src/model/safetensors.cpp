@@ -118,12 +118,16 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path) {
     throw core::Error(reason == ENOENT ? core::ErrorKind::kData : core::ErrorKind::kIo,
                       "the file cannot be opened")
         .where(path)
-        .got(std::strerror(reason));
+        .expected("a safetensors file that this user may read")
+        .got(std::strerror(reason))
+        .remedy(reason == ENOENT ? "Check the path, or fetch the model again" : "Check the permissions");
   }
   try {
     struct stat status {};
     if (::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode))
-      throw broken(path_, "", "not a regular file");
+      throw broken(path_, "", "not a regular file")
+          .expected("a safetensors file")
+          .got(S_ISDIR(status.st_mode) ? "a folder" : "a pipe, socket or device");
     size_ = static_cast<uint64_t>(status.st_size);
     read_header();
   } catch (...) {

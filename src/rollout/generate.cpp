@@ -150,7 +150,10 @@ class Run {
 
   void check_stop() const {
     if (hooks_.should_stop && hooks_.should_stop())
-      throw core::Error(core::ErrorKind::kInterrupted, "generation was interrupted");
+      throw core::Error(core::ErrorKind::kInterrupted, "generation was interrupted")
+          .where("while sampling")
+          .got("a stop signal")
+          .remedy("Nothing was written; start the command again");
   }
 
   void report() {
