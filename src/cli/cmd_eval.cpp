@@ -73,6 +73,20 @@ config::RunConfig configuration(const Options& o, const eval::ModelLocation& loc
   return config;
 }
 
+// What was not named on the command line comes from the run or is a default: all of it is said.
+std::string settings_line(const config::RunConfig& c) {
+  const int64_t limit = c.eval.max_new_tokens > 0 ? c.eval.max_new_tokens : c.rollout.max_new_tokens;
+  std::string line =
+      "settings: task " + core::dump_json(config::resolved(c)["task"]) + ", " +
+      (c.eval.num_problems > 0 ? "the first " + std::to_string(c.eval.num_problems) : std::string("all")) +
+      " problems, samples " + std::to_string(c.eval.samples) + ", temperature " +
+      core::dump_json(c.eval.temperature) + ", max_new_tokens " + std::to_string(limit);
+  if (c.eval.temperature > 0)
+    line += ", top_p " + core::dump_json(c.eval.top_p) + ", top_k " + std::to_string(c.eval.top_k);
+  return line + ", slots " + std::to_string(c.eval.slots) + ", seed " + std::to_string(c.seed) + ", dtype " +
+         c.model.dtype;
+}
+
 int run(const Options& o) {
   core::install_stop_signals();
   const eval::ModelLocation location = eval::locate_model(o.model);
@@ -85,6 +99,7 @@ int run(const Options& o) {
                  (config.eval.temperature == 0 ? std::string("greedy")
                                                : "temperature " + core::dump_json(config.eval.temperature)) +
                  ", prompt template " + m.chat->name());
+  core::log_info(settings_line(config));
   std::unique_ptr<metrics::Progress> bar;
   const eval::Evaluation e = eval::evaluate(
       {.decoder = *m.decoder,

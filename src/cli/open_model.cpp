@@ -1,5 +1,6 @@
 #include "cli/open_model.h"
 
+#include "checkpoint/reader.h"
 #include "core/error.h"
 #include "train/process.h"
 
@@ -9,6 +10,8 @@ OpenModel open_model(const train::ModelConfig& model, const std::optional<tokeni
                      int64_t threads) {
   OpenModel m;
   m.location = eval::locate_model(model.path);
+  if (!m.location.checkpoint.empty())
+    checkpoint::Checkpoint(m.location.checkpoint, checkpoint::Verify::kChecksums);  // throws where damaged
   const at::Device device = train::prepare_process(model, threads);
   m.tokenizer = tokenizer::load(m.location.tokenizer_folder);
   const std::string& folder = m.location.tokenizer_folder;

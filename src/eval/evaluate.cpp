@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "core/log.h"
 #include "eval/statistics.h"
 #include "rollout/record.h"
 
@@ -29,6 +30,22 @@ int64_t problem_count(const EvalRequest& r) {
   if (r.config.num_problems > 0)
     return size < 0 ? r.config.num_problems : std::min(size, r.config.num_problems);
   return size < 0 ? kGeneratedProblems : size;
+}
+
+void check_overlong(const EvalRequest& r, int64_t num_problems, int64_t num_overlong, int64_t longest) {
+  if (num_overlong == 0) return;
+  const int64_t context = r.decoder.arch().max_positions;
+  const std::string count = std::to_string(num_overlong) + " of " + std::to_string(num_problems);
+  PAN_CHECK(num_overlong < num_problems, kData, "every prompt is too long for the model")
+      .where("evaluation split of task " + r.task.name())
+      .expected("prompts of fewer than max_position_embeddings = " + std::to_string(context) +
+                " tokens, template included")
+      .got(count + " are longer, the longest with " + std::to_string(longest))
+      .remedy("Take a model with a longer context, or a task or template with shorter prompts");
+  core::log_warn("overlong prompts of " + r.task.name() + ": " + count,
+                 "evaluation: " + count + " prompts do not fit into the context of " +
+                     std::to_string(context) + " tokens (the longest has " + std::to_string(longest) +
+                     "); they count as not answered");
 }
 
 rollout::GeneratorOptions generator_options(const EvalRequest& r, int64_t max_new_tokens) {
@@ -175,9 +192,11 @@ Evaluation evaluate(const EvalRequest& r) {
   std::vector<rollout::Request> requests;
   std::vector<size_t> item_of;
   Evaluation e;
+  int64_t longest = 0;
   for (size_t i = 0; i < items.size(); ++i) {
     items[i].problem = r.task.problem(tasks::Split::kEval, static_cast<int64_t>(i));
     const std::vector<int64_t> prompt = r.encode(items[i].problem);
+    longest = std::max(longest, static_cast<int64_t>(prompt.size()));
     items[i].overlong = static_cast<int64_t>(prompt.size()) >= context;
     e.num_overlong_prompts += items[i].overlong;
     if (items[i].overlong) continue;
@@ -189,6 +208,7 @@ Evaluation evaluate(const EvalRequest& r) {
       item_of.push_back(i);
     }
   }
+  check_overlong(r, static_cast<int64_t>(items.size()), e.num_overlong_prompts, longest);
   rollout::Generator generator(r.decoder, r.tokenizer, generator_options(r, max_new_tokens));
   rollout::RunHooks hooks;
   hooks.should_stop = r.should_stop;

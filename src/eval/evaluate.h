@@ -53,7 +53,8 @@ struct Evaluation {
   std::string results;            // JSON text of results.json
 };
 
-// Errors: kData: an empty split, a prompt longer than the context; kInterrupted.
+// A prompt that leaves no room in the context is an item that was not answered; a warning says how many.
+// Errors: kData: an empty split, no prompt that fits; kInterrupted.
 Evaluation evaluate(const EvalRequest& request);
 
 // Makes the folder and tries to write into it, so that hours of answers are not lost to a wrong name. Error:

@@ -1,5 +1,7 @@
 #include "eval/locate.h"
 
+#include <filesystem>
+
 #include "core/error.h"
 #include "core/file.h"
 
@@ -17,7 +19,11 @@ std::string parent(const std::string& path) {
 }
 
 // A link `latest` or `best` as its target, so that descriptions name the step.
-ModelLocation at_checkpoint(const std::string& folder) {
+ModelLocation at_checkpoint(std::string folder) {
+  if (std::filesystem::is_symlink(folder)) {
+    const std::filesystem::path target = std::filesystem::read_symlink(folder);
+    folder = target.is_absolute() ? target.string() : parent(folder) + "/" + target.string();
+  }
   const std::string run = parent(parent(folder));
   return {.policy_folder = folder + "/policy",
           .tokenizer_folder = folder + "/policy",
