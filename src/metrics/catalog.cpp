@@ -38,6 +38,11 @@ const std::vector<KeyInfo>& catalog() {
   return keys;
 }
 
+const std::vector<TrlName>& trl_names() {
+  static const std::vector<TrlName> names = internal::make_trl_names();
+  return names;
+}
+
 const KeyInfo* find_key(const std::string& key) {
   const KeyInfo* by_pattern = nullptr;
   for (const KeyInfo& info : catalog()) {
@@ -63,14 +68,17 @@ std::string catalog_markdown() {
     const std::string first = info.key.substr(0, info.key.find('/'));
     auto group = std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == first; });
     if (group == groups.end()) group = groups.insert(groups.end(), {first, ""});
-    group->second += "| `" + info.key + "` | " + cell(info.unit) + " | " + cell(info.formula) + " | " +
-                     cell(info.doc) + " |\n";
+    group->second += "| `" + info.key + "`" + (info.always ? " \\*" : "") + " | " + cell(info.unit) + " | " +
+                     cell(info.formula) + " | " + cell(info.doc) + " |\n";
   }
   std::string out;
   for (const auto& [first, rows] : groups) {
     out += (out.empty() ? "## " : "\n## ") + first +
            "\n\n| key | unit | formula | meaning |\n|---|---|---|---|\n" + rows;
   }
+  out += "\n## TRL's names\n\n| TRL | key here | difference |\n|---|---|---|\n";
+  for (const TrlName& name : trl_names())
+    out += "| `" + name.trl + "` | `" + name.key + "` | " + cell(name.note) + " |\n";
   return out;
 }
 

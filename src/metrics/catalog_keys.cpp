@@ -19,6 +19,11 @@ class Table {
     add(prefix + "/min", unit, "smallest over " + samples, doc);
   }
   std::vector<KeyInfo> take() { return std::move(keys_); }
+  void always(const std::vector<std::string>& keys) {
+    for (const std::string& key : keys)
+      for (KeyInfo& info : keys_)
+        if (info.key == key) info.always = true;
+  }
 
  private:
   std::vector<KeyInfo> keys_;
@@ -150,9 +155,10 @@ void length_keys(Table& t) {
   t.add("response_length/clip_ratio", "", "share of sequences stopped by the length limit",
         "Truncated answers.");
   t.three("prompt_length", "token", "sequences", "Prompt, template included.");
-  t.add("prompt_length/clip_ratio", "", "share of prompts at the length limit",
+  t.add("prompt_length/clip_ratio", "", "share of sequences whose prompt has train.max_prompt_tokens tokens",
         "Prompts close to being refused.");
-  t.add("response/aborted_ratio", "", "share of sequences without any token", "Empty answers.");
+  t.add("response/aborted_ratio", "", "share of sequences without a token before the end-of-text token",
+        "Empty answers.");
   t.add("response/stop_string_ratio", "", "share of sequences ended by a stop string", "Finish reason.");
   t.add("response/end_of_text_ratio", "", "share of sequences ended by an end-of-text token",
         "Finish reason.");
@@ -254,12 +260,11 @@ void time_keys(Table& t) {
         std::pair{"calibrate", "Finding the head groups."},
         std::pair{"score", "Scoring pass: policy, reference and value."},
         std::pair{"tap", "Attention statistics of the scoring pass: kernels, steps, anchors."},
-        std::pair{"ref", "Reference, where it is scored apart."},
-        std::pair{"values", "Values, where they are computed apart."},
         std::pair{"rhythm", "Moments, payments and credit."}, std::pair{"adv", "Advantages."},
         std::pair{"update", "Whole update."}, std::pair{"update_critic", "Critic's part of the update."},
         std::pair{"update_actor", "Policy's part of the update."}, std::pair{"testing", "Evaluation."},
-        std::pair{"save_checkpoint", "Writing a checkpoint."}, std::pair{"step", "Whole iteration."}}) {
+        std::pair{"save_checkpoint", "Checkpoint written since the iteration before; not in timing_s/step."},
+        std::pair{"step", "Whole iteration."}}) {
     t.add(std::string("timing_s/") + name, "s", "wall clock", what);
   }
   t.add("timing_per_token_ms/{phase}", "ms/token",
@@ -274,7 +279,8 @@ void time_keys(Table& t) {
         "1, "
         "backward 2), actor_infer in the scoring pass, rollout in sampling",
         "Model FLOPs utilisation. 2 for each matrix weight and token, 4 H D for each query and key.");
-  t.add("perf/max_memory_allocated_gb", "GiB", "since the start of the process", "Peak on the accelerator.");
+  t.add("perf/max_memory_allocated_gb", "GiB", "since the start of the process",
+        "Peak of tensors on the GPU; not on a CPU.");
   t.add("perf/cpu_memory_used_gb", "GiB", "resident set at the end of the iteration", "Host memory.");
   t.add("perf/cpu_memory_peak_gb", "GiB", "largest resident set since the start of the process",
         "Host memory.");
@@ -292,7 +298,8 @@ void run_keys(Table& t) {
         "share of right answers among all sampled, those of dropped prompts included",
         "reward/accuracy covers the kept ones alone.");
   t.add("training/global_step", "iteration", "iterations finished", "Counts on over a resume.");
-  t.add("training/epoch", "epoch", "prompts drawn / prompts in the data", "Passes over the data.");
+  t.add("training/epoch", "epoch", "prompts drawn / prompts in the data",
+        "Passes over the data; not for a task that makes its prompts.");
   t.add("training/num_sequences", "sequence", "in this iteration", "Samples trained on.");
   t.add("eval/accuracy", "", "mean over items of pass@1", "Main figure of an evaluation in training.");
   t.add("eval/accuracy/{group}", "", "mean over the group's items of pass@1",
@@ -318,17 +325,68 @@ void run_keys(Table& t) {
         "Format failures by task and size.");
   t.add("eval/truncated_rate", "", "share of answers that the length limit cut off", "Too long.");
   t.add("eval/response_length/mean", "token", "mean over answers", "Length of the answers.");
-  for (const char* group : {"val-core", "val-aux"}) {
-    t.add(std::string(group) + "/{task}/{name}/mean@{n}", "", "mean over items of the mean over n samples",
-          "verl's path.");
-    t.add(std::string(group) + "/{task}/{name}/best@{n}/mean", "",
-          "mean over items of the best of n samples (pass@n)", "verl's path.");
-    t.add(std::string(group) + "/{task}/{name}/maj@{n}/mean", "",
-          "mean over items of the majority of n samples", "verl's path.");
-  }
+  t.add("val-core/{task}/acc/mean@{n}", "", "mean over items of the share of n samples that is right",
+        "verl's path: avg@n, with n = 1 pass@1.");
+  t.add("val-core/{task}/acc/best@{n}/mean", "", "mean over items of the best of n samples",
+        "verl's path: pass@n. Not by task of a mix.");
+  t.add("val-core/{task}/acc/maj@{n}/mean", "", "mean over items of the majority of n samples",
+        "verl's path: maj@n. Not by task of a mix.");
+  t.add("val-aux/{task}/{name}/mean@{n}", "", "mean over samples of one term of the task's reward",
+        "verl's path. Not by task of a mix.");
   t.add("sft/loss", "nat/token", "mean over answer tokens of the step", "Supervised loss.");
   t.add("sft/{name}", "", "over the step",
         "Other figures of supervised training: lr, grad_norm, tokens, eval_loss.");
+}
+
+// What no choice of method, task or device leaves out.
+std::vector<std::string> always_written() {
+  std::vector<std::string> keys = {"critic/advantages/mean",
+                                   "critic/advantages/max",
+                                   "critic/advantages/min",
+                                   "reward/total/mean",
+                                   "reward/group_std/mean",
+                                   "reward/zero_std_share",
+                                   "reward/accuracy",
+                                   "reward/no_answer_rate",
+                                   "response_length/clip_ratio",
+                                   "prompt_length/clip_ratio",
+                                   "response/aborted_ratio",
+                                   "response/stop_string_ratio",
+                                   "response/end_of_text_ratio",
+                                   "prompts/skipped",
+                                   "training/rollout_probs_diff_mean",
+                                   "training/rollout_probs_diff_max",
+                                   "training/rollout_probs_diff_std",
+                                   "training/rollout_actor_probs_pearson_corr",
+                                   "rollout_corr/kl",
+                                   "rollout_corr/k3_kl",
+                                   "rollout_corr/ratio_mean",
+                                   "rollout_corr/ratio_max",
+                                   "rollout_corr/ess",
+                                   "rollout/cut_mass_mean",
+                                   "training/global_step",
+                                   "training/num_sequences",
+                                   "timing_s/gen",
+                                   "timing_s/reward",
+                                   "timing_s/score",
+                                   "timing_s/adv",
+                                   "timing_s/update",
+                                   "timing_s/update_actor",
+                                   "timing_s/step",
+                                   "timing_per_token_ms/{phase}",
+                                   "perf/total_num_tokens",
+                                   "perf/time_per_step",
+                                   "perf/throughput",
+                                   "perf/gen_throughput",
+                                   "perf/cpu_memory_used_gb",
+                                   "perf/cpu_memory_peak_gb"};
+  for (const char* prefix : {"critic/score", "critic/rewards", "response_length", "prompt_length"})
+    for (const char* part : {"/mean", "/max", "/min"}) keys.push_back(std::string(prefix) + part);
+  for (const char* name : {"pg_loss", "loss", "pg_clipfrac", "ppo_kl", "ppo_kl_k3", "ratio_mean", "ratio_max",
+                           "ratio_min", "first_ratio_error", "entropy", "kl_coef", "grad_norm", "lr",
+                           "skipped_steps", "optimizer_steps", "epochs", "early_stop"})
+    keys.push_back(std::string("actor/") + name);
+  return keys;
 }
 
 }  // namespace
@@ -343,7 +401,51 @@ std::vector<KeyInfo> make_catalog() {
   rhythm_keys(table);
   time_keys(table);
   run_keys(table);
+  table.always(always_written());
   return table.take();
+}
+
+std::vector<TrlName> make_trl_names() {
+  return {{"objective/scores", "critic/score/mean"},
+          {"objective/rlhf_reward", "critic/rewards/mean", "ours holds length penalties and rhythm too"},
+          {"objective/non_score_reward", "actor/reward_kl_penalty",
+           "ours is nat/token and without the coefficient, where KL is part of the reward"},
+          {"objective/kl", "critic/kl", "TRL sums over tokens, ours is the token mean"},
+          {"objective/entropy", "actor/entropy", "TRL sums -ln p over tokens, ours is the exact entropy"},
+          {"policy/approxkl_avg", "actor/ppo_kl_k3",
+           "TRL: half the mean square of the log-ratio, over padding too"},
+          {"policy/clipfrac_avg", "actor/pg_clipfrac"},
+          {"policy/entropy_avg", "actor/entropy_loss", "TRL averages over padding too"},
+          {"loss/policy_avg", "actor/pg_loss"},
+          {"loss/value_avg", "critic/vf_loss"},
+          {"val/clipfrac_avg", "critic/vf_clipfrac"},
+          {"val/ratio", "actor/ratio_mean", "TRL averages over padding too"},
+          {"val/num_eos_tokens", "response/end_of_text_ratio", "a share here, a count there"},
+          {"lr", "actor/lr"},
+          {"learning_rate", "actor/lr"},
+          {"grad_norm", "actor/grad_norm"},
+          {"episode", "training/num_sequences", "of the iteration here, running total there"},
+          {"reward", "critic/score/mean"},
+          {"reward_std", "reward/group_std/mean"},
+          {"rewards/{name}/mean", "reward/{term}/mean"},
+          {"rewards/{name}/std", "reward/{term}/std"},
+          {"kl", "actor/kl_loss"},
+          {"loss", "actor/loss"},
+          {"entropy", "actor/entropy"},
+          {"clip_ratio/region_mean", "actor/pg_clipfrac"},
+          {"frac_reward_zero_std", "reward/zero_std_share"},
+          {"completions/mean_length", "response_length/mean"},
+          {"completions/min_length", "response_length/min"},
+          {"completions/max_length", "response_length/max"},
+          {"completions/clipped_ratio", "response_length/clip_ratio"},
+          {"sampling/sampling_logp_difference/mean", "training/rollout_probs_diff_mean",
+           "probabilities here, log-probabilities there"},
+          {"sampling/sampling_logp_difference/max", "training/rollout_probs_diff_max",
+           "probabilities here, log-probabilities there"},
+          {"sampling/importance_sampling_ratio/mean", "rollout_corr/ratio_mean", "before truncation here"},
+          {"sampling/importance_sampling_ratio/max", "rollout_corr/ratio_max", "before truncation here"},
+          {"step_time", "timing_s/step"},
+          {"num_tokens", "perf/total_num_tokens", "of the iteration here, running total there"}};
 }
 
 }  // namespace pan::metrics::internal

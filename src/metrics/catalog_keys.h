@@ -8,5 +8,6 @@
 namespace pan::metrics::internal {
 
 std::vector<KeyInfo> make_catalog();
+std::vector<TrlName> make_trl_names();
 
 }  // namespace pan::metrics::internal

@@ -119,11 +119,14 @@ ScoredBatch Scorer::score(const std::vector<TrainSequence>& sequences, const std
 void Scorer::visit(const std::vector<TrainSequence>& sequences, const std::vector<MicroBatch>& plan,
                    const std::vector<int64_t>& layers, const CaptureVisitor& visitor) const {
   const at::NoGradGuard no_grad;
+  int64_t done = 0;
   for (const MicroBatch& micro : plan) {
     const PackedRows packed = pack_rows(sequences, micro, models_.policy->options().device);
     Tapped tapped(layers);
     models_.policy->hidden(packed.batch, &tapped.tap);
     visitor({sequences, micro, packed.batch, tapped.layers});
+    PAN_CHECK(!options_.progress || options_.progress(++done, static_cast<int64_t>(plan.size())),
+              kInterrupted, "stopped while reading the attention");
   }
 }
 

@@ -37,7 +37,7 @@ struct Iteration {
   rl::Advantages advantages;
 
   rl::Metrics metrics;                    // by catalog key
-  std::map<std::string, double> seconds;  // by phase: gen, score, rhythm, adv, update
+  std::map<std::string, double> seconds;  // by phase: gen, reward, score, rhythm, adv, update
 };
 
 }  // namespace pan::train

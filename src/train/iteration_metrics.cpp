@@ -1,5 +1,7 @@
 #include "train/iteration_metrics.h"
 
+#include <c10/core/CachingDeviceAllocator.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -140,7 +142,7 @@ void histogram(const std::string& prefix, const std::vector<double>& lengths, in
 
 void length_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m) {
   std::vector<double> prompts, responses;
-  double truncated = 0, stop_string = 0, end_of_text = 0, cut_mass = 0;
+  double truncated = 0, stop_string = 0, end_of_text = 0, cut_mass = 0, empty = 0, full = 0;
   for (size_t i = 0; i < it.samples.size(); ++i) {
     prompts.push_back(static_cast<double>(it.sequences[i].prompt_length));
     responses.push_back(static_cast<double>(it.sequences[i].response_length()));
@@ -148,6 +150,9 @@ void length_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m
     stop_string += it.samples[i].finish == rollout::FinishReason::kStopString;
     end_of_text += it.samples[i].finish == rollout::FinishReason::kEndOfText;
     cut_mass += it.samples[i].cut_mass;
+    const bool ended = it.samples[i].finish == rollout::FinishReason::kEndOfText;
+    empty += it.sequences[i].response_length() <= (ended ? 1 : 0);
+    full += it.sequences[i].prompt_length >= s.config.train.max_prompt_tokens;
   }
   const auto n = static_cast<double>(it.samples.size());
   m.three("prompt_length", prompts);
@@ -158,7 +163,9 @@ void length_metrics(const Session& s, const Iteration& it, metrics::MetricSet& m
     m.last("response_length/limit",
            static_cast<double>(
                response_limit(s.config.train.length_curriculum, s.config.rollout.max_new_tokens, it.index)));
+  m.mean("prompt_length/clip_ratio", full, n);
   m.mean("response_length/clip_ratio", truncated, n);
+  m.mean("response/aborted_ratio", empty, n);
   m.mean("response/stop_string_ratio", stop_string, n);
   m.mean("response/end_of_text_ratio", end_of_text, n);
   m.mean("rollout/cut_mass_mean", cut_mass, n);
@@ -196,6 +203,21 @@ void utilisation(const Session& s, const Iteration& it, metrics::MetricSet& m) {
   put("rollout", actor, it.seconds.at("gen"));
 }
 
+// Of a task that has so many prompts and no more.
+void epoch_metric(const Session& s, metrics::MetricSet& m) {
+  const int64_t size = s.task->size(tasks::Split::kTrain);
+  if (size > 0)
+    m.last("training/epoch", static_cast<double>(s.prompts->position()) / static_cast<double>(size));
+}
+
+void device_memory(const Session& s, metrics::MetricSet& m) {
+  const at::Device device = s.policy->options().device;
+  if (!device.is_cuda()) return;
+  const auto stats = at::getDeviceAllocator(device.type())->getDeviceStats(std::max<int>(0, device.index()));
+  constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+  m.last("perf/max_memory_allocated_gb", static_cast<double>(stats.allocated_bytes[kAll].peak) / kGiB);
+}
+
 void time_metrics(const Iteration& it, metrics::MetricSet& m) {
   double step = 0, prompt_tokens = 0, response_tokens = 0;
   for (const auto& [phase, seconds] : it.seconds) {
@@ -227,7 +249,9 @@ void collect_metrics(const Session& s, Iteration& it) {
   sampling_metrics(s, it, m);
   if (it.sequences.empty()) {  // dynamic sampling left nothing
     m.last("timing_s/gen", it.seconds.at("gen"));
-    m.last("timing_s/step", it.seconds.at("gen"));
+    m.last("timing_s/reward", it.seconds.at("reward"));
+    m.last("timing_s/step", it.seconds.at("gen") + it.seconds.at("reward"));
+    epoch_metric(s, m);
     m.last("training/global_step", static_cast<double>(it.index + 1));
     m.last("training/num_sequences", 0);
     for (const auto& [key, value] : m.values()) it.metrics.emplace(key, value);
@@ -238,6 +262,8 @@ void collect_metrics(const Session& s, Iteration& it) {
   rhythm_metrics(s, it, m);
   m.put(rl::sampler_mismatch(it.sequences, it.scored));
   time_metrics(it, m);
+  device_memory(s, m);
+  epoch_metric(s, m);
   utilisation(s, it, m);
   m.last("training/global_step", static_cast<double>(it.index + 1));
   m.last("training/num_sequences", static_cast<double>(it.sequences.size()));

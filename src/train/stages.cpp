@@ -113,7 +113,9 @@ Round sample_round(Session& s, Iteration& it, rollout::Generator& generator, int
   std::vector<tasks::Answer> answers;
   for (size_t i = 0; i < round.samples.size(); ++i)
     answers.push_back({&round.prompts[i / static_cast<size_t>(group_size)].problem, &round.samples[i].text});
+  const Stopwatch watch;
   round.verdicts = s.task->judge_all(answers);
+  it.seconds["reward"] += watch.seconds();
   it.sampled += static_cast<int64_t>(round.samples.size());
   for (const tasks::Verdict& v : round.verdicts) it.sampled_right += v.correct;
   return round;
@@ -181,7 +183,7 @@ void run_rollout(Session& s, Iteration& it, const StageHooks& hooks) {
   run_hooks.should_stop = hooks.should_stop;
   if (hooks.progress)
     run_hooks.on_progress = [&](const rollout::Progress& p) {
-      hooks.progress("sampling", static_cast<double>(p.num_finished), static_cast<double>(p.num_requests));
+      hooks.progress({"sampling", "answer", p.num_finished, p.num_requests});
     };
   const TrainConfig& c = s.config.train;
   for (;;) {
@@ -206,22 +208,25 @@ void run_rollout(Session& s, Iteration& it, const StageHooks& hooks) {
   if (!it.sequences.empty())
     it.plan = rl::plan_update(it.sequences, s.config.rl.ppo, static_cast<uint64_t>(s.config.seed), it.index,
                               c.dynamic_sampling.enabled);
-  it.seconds["gen"] = watch.seconds();
+  it.seconds["gen"] = watch.seconds() - it.seconds["reward"];
 }
 
 void run_scoring(Session& s, Iteration& it, const StageHooks& hooks) {
   const Stopwatch watch;
+  std::string phase = "scoring";
   rl::ScorerOptions options;
   options.temperature = s.config.rollout.temperature;
   options.progress = [&](int64_t done, int64_t total) {
-    if (hooks.progress) hooks.progress("scoring", static_cast<double>(done), static_cast<double>(total));
+    if (hooks.progress) hooks.progress({phase, "micro-batch", done, total});
     return !(hooks.should_stop && hooks.should_stop());
   };
   const rl::Scorer scorer(s.models(), options);
   const bool tapped = s.config.rhythm.enabled;
   double calibrate_seconds = 0, tap_seconds = 0;
   if (groups_are_due(s, it.index)) {
+    phase = "calibrating";
     calibrate(s, it, scorer, hooks);
+    phase = "scoring";
     calibrate_seconds = it.seconds["calibrate"] = watch.seconds();
   }
   stop_if_asked(hooks);
@@ -275,7 +280,7 @@ void run_advantages(Session& s, Iteration& it) {
 bool run_update(Session& s, Iteration& it, const StageHooks& hooks) {
   const Stopwatch watch;
   s.update_progress = [&](int64_t done, int64_t total) {
-    if (hooks.progress) hooks.progress("updating", static_cast<double>(done), static_cast<double>(total));
+    if (hooks.progress) hooks.progress({"updating", "optimizer step", done, total});
     return true;
   };
   s.update_should_stop = hooks.should_drop_update;

@@ -12,8 +12,11 @@
 namespace pan::train {
 
 struct StageHooks {
-  // Progress of the phase that runs: name, done, total.
-  std::function<void(const std::string& phase, double done, double total)> progress;
+  struct Progress {
+    std::string phase, unit;  // "scoring", "micro-batch"
+    int64_t done = 0, total = 0;
+  };
+  std::function<void(const Progress&)> progress;  // of the phase that runs
   std::function<bool()> should_stop;
   // Asked in the update before each micro-batch, with the share of it that is done.
   std::function<bool(double share)> should_drop_update = {};

@@ -30,6 +30,7 @@
 #include "train/session.h"
 #include "train/snapshot.h"
 #include "train/stages.h"
+#include "train/verl_names.h"
 
 namespace pan::train {
 namespace {
@@ -168,19 +169,17 @@ class Trainer {
   StageHooks hooks() {
     StageHooks h;
     h.should_stop = [] { return core::stop_requested(); };
-    h.progress = [this](const std::string& phase, double done, double total) {
-      show_progress(phase, done, total);
-    };
+    h.progress = [this](const StageHooks::Progress& p) { show_progress(p); };
     return h;
   }
 
-  void show_progress(const std::string& phase, double done, double total) {
-    if (!bar_ || phase != bar_phase_) {
+  void show_progress(const StageHooks::Progress& p) {
+    if (!bar_ || p.phase != bar_phase_) {
       bar_.reset();
-      bar_ = std::make_unique<metrics::Progress>(phase, static_cast<int64_t>(total), "seq");
-      bar_phase_ = phase;
+      bar_ = std::make_unique<metrics::Progress>(p.phase, p.total, p.unit);
+      bar_phase_ = p.phase;
     }
-    bar_->update(static_cast<int64_t>(done));
+    bar_->update(p.done);
   }
   void hide_progress() { bar_.reset(); }
 
@@ -337,6 +336,7 @@ class Trainer {
     LoopState& state = s_->state;
     end_at(it);
     longest_iteration_s_ = std::max(longest_iteration_s_, now_s() - begin);
+    if (newest_save_s_ > 0) it.metrics["timing_s/save_checkpoint"] = std::exchange(newest_save_s_, 0);
     collect_metrics(*s_, it);
     watch_rhythm(it);
     logs_->iteration(*s_, it);
@@ -411,6 +411,9 @@ class Trainer {
                                                           {"config", config::resolved(config())}}),
                           .progress =
                               [&](int64_t done, int64_t total) {
+                                if (state.iteration == 0 && !std::exchange(first_token_said_, true))
+                                  core::log_info("first token after " +
+                                                 metrics::duration_text(now_s() - start_));
                                 if (!bar)
                                   bar = std::make_unique<metrics::Progress>("evaluating", total, "answer");
                                 bar->update(done);
@@ -427,6 +430,7 @@ class Trainer {
     for (const std::string& line : eval::evaluation_lines(e)) core::log_info(line);
     metrics::Values values;
     for (const auto& [key, value] : e.metrics) values["eval/" + key] = value;
+    values.merge(verl_names(s_->task->name(), config().eval.samples, e.metrics));
     values["timing_s/testing"] = now_s() - begin;
     logs_->evaluation(state.iteration, values);
     const bool saved_without = last_saved_ == state.iteration;
@@ -494,7 +498,8 @@ class Trainer {
       throw error.expected("room for a checkpoint");
     }
     last_saved_ = iteration;
-    longest_save_s_ = saved_in_this_process_ ? std::max(longest_save_s_, now_s() - begin) : now_s() - begin;
+    newest_save_s_ = now_s() - begin;
+    longest_save_s_ = saved_in_this_process_ ? std::max(longest_save_s_, newest_save_s_) : newest_save_s_;
     saved_in_this_process_ = true;
     core::log_info("checkpoint of iteration " + std::to_string(last_saved_) + " written in " +
                    metrics::duration_text(now_s() - begin));
@@ -510,8 +515,9 @@ class Trainer {
   std::unique_ptr<metrics::Progress> bar_;
   std::string bar_phase_;
   int64_t last_saved_ = -1;
-  bool weights_are_dirty_ = false, saved_in_this_process_ = false;
+  bool weights_are_dirty_ = false, saved_in_this_process_ = false, first_token_said_ = false;
   double longest_iteration_s_ = 0, longest_save_s_ = 0, longest_eval_s_ = 0, mean_iteration_s_ = 0;
+  double newest_save_s_ = 0;  // until an iteration has logged it
   std::pair<int64_t, double> last_metric_ = {-1, 0};
 };
 

@@ -62,8 +62,8 @@ TEST(Catalog, HoldsVerlsNames) {
                           "critic/grad_norm",
                           "critic/lr",
                           "timing_s/gen",
-                          "timing_s/ref",
-                          "timing_s/values",
+                          "timing_s/reward",
+                          "timing_s/save_checkpoint",
                           "timing_s/adv",
                           "timing_s/update_critic",
                           "timing_s/update_actor",
@@ -76,7 +76,8 @@ TEST(Catalog, HoldsVerlsNames) {
                           "perf/cpu_memory_used_gb",
                           "val-core/gsm8k/acc/mean@1",
                           "val-core/gsm8k/acc/best@8/mean",
-                          "val-core/gsm8k/reward/maj@8/mean",
+                          "val-core/gsm8k/acc/maj@8/mean",
+                          "val-aux/gsm8k/format/mean@8",
                           "training/global_step",
                           "eval/pass@4",
                           "eval/score/format",
@@ -84,6 +85,15 @@ TEST(Catalog, HoldsVerlsNames) {
                           "eval/response_length/mean"}) {
     EXPECT_NE(find_key(key), nullptr) << key;
   }
+}
+
+TEST(Catalog, NamesOfTrlPointAtKeys) {
+  std::set<std::string> names;
+  for (const TrlName& name : trl_names()) {
+    EXPECT_TRUE(names.insert(name.trl).second) << name.trl;
+    EXPECT_NE(find_key(name.key), nullptr) << name.key;
+  }
+  EXPECT_TRUE(names.count("policy/approxkl_avg") && names.count("completions/mean_length"));
 }
 
 TEST(Catalog, PatternsMatchOnePartOfAPath) {
@@ -103,7 +113,8 @@ TEST(Catalog, UnknownKeysAreListed) {
 
 TEST(Catalog, MarkdownHasARowForEachKey) {
   const std::string page = catalog_markdown();
-  for (const KeyInfo& info : catalog()) EXPECT_THAT(page, HasSubstr("| `" + info.key + "` |"));
+  for (const KeyInfo& info : catalog())
+    EXPECT_THAT(page, HasSubstr("| `" + info.key + "`" + (info.always ? " \\* |" : " |")));
   EXPECT_THAT(page, HasSubstr("\\|p_new / p_old - 1\\|"));  // bars inside a cell are escaped
 }
 
@@ -111,11 +122,12 @@ TEST(Catalog, MarkdownHasARowForEachKey) {
 TEST(Catalog, DocumentationPageIsCurrent) {
   const std::string path = testing::source_path("docs/metrics.md");
   const std::string page =
-      "# Every key of metrics.jsonl and TensorBoard\n\nNames are verl's where verl has the quantity. `{x}` "
-      "stands for one "
-      "part of a name. A mean over tokens is taken\nover response tokens only, weighted by token and never "
-      "by "
-      "micro-batch; a figure without samples is left out, not 0.\n\n" +
+      "# Every key of metrics.jsonl and TensorBoard\n\n"
+      "Names are verl's where verl has the quantity. `{x}` stands for one part of a name. A mean over tokens "
+      "is taken\nover response tokens only, weighted by token and never by micro-batch; a figure without "
+      "samples is left out, not 0.\nThose with a star are in every iteration that trained the policy (one of "
+      "critic warm-up, or one that dynamic\nsampling left empty, does not), the others where method, task or "
+      "device have them. TRL's names are at the end.\n\n" +
       catalog_markdown();
   if (std::getenv("PAN_UPDATE_DOCS") != nullptr) testing::write_text(path, page);
   EXPECT_EQ(testing::read_text(path), page);
