@@ -76,6 +76,12 @@ struct RowStats {
 RowStats row_stats(const at::Tensor& q, const at::Tensor& k, const std::vector<int64_t>& cu_seqlens,
                    const RowStatsOptions& options);
 
+// The same for padded tensors: q [B, H, T, D], k [B, Hkv, T, D], positions [0, lengths[b]) of sequence b are
+// real, the others are never read and come back as 0. Results are [B, heads, T]. Copies the real tokens into
+// one packed tensor each of q and k; work that is packed anyway calls row_stats.
+RowStats row_stats_padded(const at::Tensor& q, const at::Tensor& k, const std::vector<int64_t>& lengths,
+                          const RowStatsOptions& options);
+
 // The band of docs/rhythm.md section 3: result[n, j] = sum_h head_weights[h] * A_h[t, t - (lo + j)], 0 where
 // t - lo - j < 0. lse: [H, N] float32 of the same q, k, scale. head_weights: [H] float32 (0 = head is skipped
 // and costs nothing). Returns [N, hi - lo + 1] float32.

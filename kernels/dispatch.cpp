@@ -122,6 +122,39 @@ RowStats row_stats(const at::Tensor& q, const at::Tensor& k, const std::vector<i
                             : cpu::row_stats(q, k, cu_seqlens, resolved);
 }
 
+RowStats row_stats_padded(const at::Tensor& q, const at::Tensor& k, const std::vector<int64_t>& lengths,
+                          const RowStatsOptions& options) {
+  const char* kernel = "row_stats_padded";
+  TORCH_CHECK_VALUE(q.dim() == 4 && k.dim() == 4 && q.size(0) == k.size(0) && q.size(2) == k.size(2), kernel,
+                    ": q must be [B, H, T, D] and k [B, Hkv, T, D], got ", q.sizes(), " and ", k.sizes());
+  TORCH_CHECK_VALUE(static_cast<int64_t>(lengths.size()) == q.size(0), kernel, ": ", lengths.size(),
+                    " lengths for ", q.size(0), " sequences");
+  std::vector<at::Tensor> queries{q.new_empty({0, q.size(1), q.size(3)})};
+  std::vector<at::Tensor> keys{k.new_empty({0, k.size(1), k.size(3)})};
+  std::vector<int64_t> cu_seqlens{0};
+  for (size_t b = 0; b < lengths.size(); ++b) {
+    TORCH_CHECK_VALUE(lengths[b] >= 0 && lengths[b] <= q.size(2), kernel, ": lengths[", b, "] = ", lengths[b],
+                      " of ", q.size(2), " positions");
+    const int64_t i = static_cast<int64_t>(b);
+    queries.push_back(q[i].narrow(1, 0, lengths[b]).transpose(0, 1));
+    keys.push_back(k[i].narrow(1, 0, lengths[b]).transpose(0, 1));
+    cu_seqlens.push_back(cu_seqlens.back() + lengths[b]);
+  }
+  RowStats out = row_stats(at::cat(queries), at::cat(keys), cu_seqlens, options);
+  for (at::Tensor* rows : {&out.lse, &out.lse_ns, &out.entropy, &out.norm_entropy, &out.distance,
+                           &out.distance_ns, &out.waad, &out.sink_mass}) {
+    if (!rows->defined()) continue;
+    const at::Tensor padded = at::zeros({q.size(0), rows->size(0), q.size(2)}, rows->options());
+    for (size_t b = 0; b < lengths.size(); ++b) {
+      padded[static_cast<int64_t>(b)]
+          .narrow(1, 0, lengths[b])
+          .copy_(rows->narrow(1, cu_seqlens[b], lengths[b]));
+    }
+    *rows = padded;
+  }
+  return out;
+}
+
 at::Tensor attention_band(const at::Tensor& q, const at::Tensor& k, const at::Tensor& lse,
                           const std::vector<int64_t>& cu_seqlens, double scale, int64_t lo, int64_t hi,
                           const at::Tensor& head_weights, int64_t sliding_window) {

@@ -4,38 +4,35 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "kernels/attention_stats.h"
 #include "kernels/cases.h"
-#include "kernels/reference/reference.h"
 
 namespace pan::kernels::testing {
 namespace {
 
-void expect_matches_reference(const Shape& shape, const Batch& batch, const Batch& moved) {
-  const RowStatsOptions options = options_of(shape, batch);
-  expect_row_stats(row_stats(moved.q, moved.k, moved.cu_seqlens, options),
-                   reference::row_stats(batch.q, batch.k, batch.cu_seqlens, options),
-                   max_score(batch, options.scale));
-}
+constexpr at::ScalarType kTypes[] = {at::kFloat, at::kBFloat16, at::kHalf};
 
 using HostileAttention = DeviceTest;
 INSTANTIATE_TEST_SUITE_P(Devices, HostileAttention, ::testing::Values("cpu", "cuda"));
 
 TEST_P(HostileAttention, SinkFarAboveTheRest) {
-  for (double above : {10.0, 17.0, 25.0, 110.0}) {
-    for (int64_t num_sink : {0, 1, 4}) {
-      SCOPED_TRACE(::testing::Message() << "sink +" << above << ", n_sink " << num_sink);
-      const Shape shape{.length = 300, .num_sink = num_sink};
-      Batch batch = make_batch(shape, 5, 1.0);
-      // One coordinate carries the sink's score: q = sqrt(D) there, k = `above` at position 0 and 0
-      // elsewhere.
-      batch.q.select(2, 0).fill_(std::sqrt(static_cast<float>(shape.head_size)));
-      batch.k.select(2, 0).fill_(0);
-      batch.k.select(0, 0).fill_(0);
-      batch.k.select(0, 0).select(1, 0).fill_(above);
-      expect_matches_reference(shape, batch, on_device(batch));
+  for (at::ScalarType type : kTypes) {
+    for (double above : {10.0, 17.0, 25.0, 110.0}) {
+      for (int64_t num_sink : {0, 1, 4}) {
+        SCOPED_TRACE(::testing::Message() << "sink +" << above << ", n_sink " << num_sink);
+        const Shape shape{.length = 200, .type = type, .num_sink = num_sink};
+        Batch batch = make_batch(shape, 5, 1.0);
+        // One coordinate carries the sink's score: q = sqrt(D) there, k = `above` at position 0 and 0
+        // elsewhere.
+        batch.q.select(2, 0).fill_(std::sqrt(static_cast<float>(shape.head_size)));
+        batch.k.select(2, 0).fill_(0);
+        batch.k.select(0, 0).fill_(0);
+        batch.k.select(0, 0).select(1, 0).fill_(above);
+        expect_all_kernels(shape, batch, on_device(batch));
+      }
     }
   }
 }
@@ -61,26 +58,41 @@ TEST_P(HostileAttention, EqualScoresGiveKnownValues) {
   }
 }
 
+TEST_P(HostileAttention, EqualScoresWithAnySinks) {
+  for (at::ScalarType type : kTypes) {
+    for (int64_t num_sink : {0, 1, 4}) {
+      const Shape shape{.length = 200, .type = type, .num_sink = num_sink};
+      Batch batch = make_batch(shape, 1);
+      batch.q.fill_(3.0f);
+      batch.k.fill_(0.5f);
+      expect_all_kernels(shape, batch, on_device(batch));
+    }
+  }
+}
+
 TEST_P(HostileAttention, OneHotRows) {
   // Key s is 600 e_(s mod D): the row looks at one key (or at equals a multiple of D away).
-  const Shape shape{.length = 200, .head_size = 64, .num_heads = 1, .num_key_heads = 1};
-  Batch batch = make_batch(shape, 2);
-  batch.q.fill_(0);
-  batch.k.fill_(0);
-  for (int64_t t = 0; t < shape.length; ++t) {
-    batch.q[t][0][(t * 7) % 64] = 8.0f;
-    batch.k[t][0][t % 64] = 600.0f;
+  for (at::ScalarType type : kTypes) {
+    const Shape shape{.length = 200, .head_size = 64, .num_heads = 1, .num_key_heads = 1, .type = type};
+    Batch batch = make_batch(shape, 2);
+    batch.q.fill_(0);
+    batch.k.fill_(0);
+    for (int64_t t = 0; t < shape.length; ++t) {
+      batch.q[t][0][(t * 7) % 64] = 8.0f;
+      batch.k[t][0][t % 64] = 600.0f;
+    }
+    expect_all_kernels(shape, batch, on_device(batch));
   }
-  expect_matches_reference(shape, batch, on_device(batch));
 }
 
 TEST_P(HostileAttention, HugeScores) {
-  for (double spread : {40.0, 2000.0}) {
-    const Shape shape{.length = 257, .num_heads = 2, .num_key_heads = 1, .num_sink = 4};
-    const Batch batch = make_batch(shape, 9, spread);
-    const double largest = max_score(batch, 1.0 / 8.0);
-    EXPECT_GT(largest, 50);
-    expect_matches_reference(shape, batch, on_device(batch));
+  for (at::ScalarType type : kTypes) {
+    for (const auto& [spread, reached] : {std::pair{40.0, 50.0}, std::pair{3000.0, 1e4}}) {
+      const Shape shape{.length = 257, .num_heads = 2, .num_key_heads = 1, .type = type, .num_sink = 4};
+      const Batch batch = make_batch(shape, 9, spread);
+      EXPECT_GT(max_score(batch, 1.0 / 8.0), reached);
+      expect_all_kernels(shape, batch, on_device(batch));
+    }
   }
 }
 
@@ -91,7 +103,7 @@ TEST_P(HostileAttention, LateMaximumAfterAVeryLowStart) {
   Batch batch = make_batch(shape, 4, 0.5);
   batch.q.select(2, 0).fill_(8.0f);
   batch.k.select(2, 0).copy_(at::arange(400, at::kFloat).unsqueeze(1) * 0.25f - 50.0f);
-  expect_matches_reference(shape, batch, on_device(batch));
+  expect_all_kernels(shape, batch, on_device(batch));
 }
 
 TEST_P(HostileAttention, NotANumberStaysVisible) {
@@ -167,6 +179,96 @@ TEST_P(AttentionIdentities, ThreadsChangeNothingBitForBit) {
     EXPECT_TRUE(same_bits(stats[0], stats[i]));
     EXPECT_TRUE(at::equal(bands[0], bands[i]));
   }
+}
+
+// Every kernel, with a window and a first row: sequences alone, in the opposite order, on several threads.
+TEST_P(AttentionIdentities, BatchOrderSplitAndThreadsChangeNothingAnywhere) {
+  for (int64_t window : {0, 60}) {
+    const Shape shape{.length = 150,
+                      .num_heads = 8,
+                      .num_key_heads = 2,
+                      .window = window,
+                      .rows = Rows::from_middle,
+                      .ragged = true};
+    const Batch all = on_device(make_batch(shape, 25));
+    const at::Tensor weights = on_device(at::linspace(0, 1, 8));
+    const auto run = [&](const Batch& b) {
+      const RowStats rows = row_stats(b.q, b.k, b.cu_seqlens, options_of(shape, b));
+      RowStatsOptions every_row = options_of(shape, b);
+      every_row.first_row = {};
+      const RowStats full = row_stats(b.q, b.k, b.cu_seqlens, every_row);
+      std::vector<int64_t> step_of(static_cast<size_t>(b.q.size(0)), -1);
+      for (size_t i = 0; i + 1 < b.cu_seqlens.size(); ++i) {
+        for (int64_t n = b.cu_seqlens[i] + 5; n < b.cu_seqlens[i + 1]; ++n)
+          step_of[static_cast<size_t>(n)] = 0;
+      }
+      const double scale = every_row.scale;
+      return std::vector<at::Tensor>{
+          rows.entropy,
+          rows.distance_ns,
+          rows.waad,
+          attention_band(b.q, b.k, full.lse, b.cu_seqlens, scale, 10, 100, weights, window).t(),
+          attention_fai(b.q, b.k, full.lse, b.cu_seqlens, scale, 10, 100, b.first_row, window),
+          anchor_mass(b.q, b.k, full.lse_ns, b.cu_seqlens, scale, step_of, {{1, 2, 4}}, {7, 2}, window)};
+    };
+    const std::vector<at::Tensor> together = run(all);
+    Batch reversed{{}, {}, {0}, {}};
+    std::vector<at::Tensor> q, k;
+    for (size_t b = all.cu_seqlens.size() - 1; b-- > 0;) {
+      const int64_t begin = all.cu_seqlens[b], end = all.cu_seqlens[b + 1];
+      q.push_back(all.q.slice(0, begin, end)), k.push_back(all.k.slice(0, begin, end));
+      reversed.cu_seqlens.push_back(reversed.cu_seqlens.back() + end - begin);
+      reversed.first_row.push_back(all.first_row[b]);
+      const auto alone = run({q.back(), k.back(), {0, end - begin}, {all.first_row[b]}});
+      for (size_t i = 0; i < alone.size(); ++i)
+        EXPECT_TRUE(at::equal(alone[i], together[i].slice(1, begin, end))) << i;
+    }
+    reversed.q = at::cat(q), reversed.k = at::cat(k);
+    const int before = at::get_num_threads();
+    at::set_num_threads(3);
+    const auto backwards = run(reversed);
+    at::set_num_threads(before);
+    for (size_t b = 0; b + 1 < all.cu_seqlens.size(); ++b) {
+      const size_t there = all.cu_seqlens.size() - 2 - b;
+      for (size_t i = 0; i < backwards.size(); ++i) {
+        EXPECT_TRUE(
+            at::equal(together[i].slice(1, all.cu_seqlens[b], all.cu_seqlens[b + 1]),
+                      backwards[i].slice(1, reversed.cu_seqlens[there], reversed.cu_seqlens[there + 1])))
+            << i;
+      }
+    }
+  }
+}
+
+TEST_P(AttentionIdentities, PaddingIsNeverRead) {
+  const Shape shape{.length = 90, .num_heads = 6, .num_key_heads = 2, .ragged = true};
+  const Batch packed = on_device(make_batch(shape, 26));
+  const std::vector<int64_t>& cu = packed.cu_seqlens;
+  const int64_t num_sequences = static_cast<int64_t>(cu.size()) - 1;
+  at::Tensor q = at::full({num_sequences, 6, 90, 64}, NAN, packed.q.options());
+  at::Tensor k = at::full({num_sequences, 2, 90, 64}, NAN, packed.k.options());
+  std::vector<int64_t> lengths;
+  for (int64_t b = 0; b < num_sequences; ++b) {
+    const size_t i = static_cast<size_t>(b);
+    lengths.push_back(cu[i + 1] - cu[i]);
+    q[b].slice(1, 0, lengths.back()).copy_(packed.q.slice(0, cu[i], cu[i + 1]).transpose(0, 1));
+    k[b].slice(1, 0, lengths.back()).copy_(packed.k.slice(0, cu[i], cu[i + 1]).transpose(0, 1));
+  }
+  const RowStatsOptions options{.first_row = packed.first_row, .heads = {4, 1}};
+  const RowStats padded = row_stats_padded(q, k, lengths, options);
+  const RowStats expected = row_stats(packed.q, packed.k, cu, options);
+  for (auto value : {&RowStats::lse, &RowStats::lse_ns, &RowStats::entropy, &RowStats::norm_entropy,
+                     &RowStats::distance, &RowStats::distance_ns, &RowStats::waad, &RowStats::sink_mass}) {
+    ASSERT_EQ((padded.*value).sizes(), (std::vector<int64_t>{num_sequences, 2, 90}));
+    for (int64_t b = 0; b < num_sequences; ++b) {
+      const size_t i = static_cast<size_t>(b);
+      EXPECT_TRUE(at::equal((padded.*value)[b].slice(1, 0, lengths[i]),
+                            (expected.*value).slice(1, cu[i], cu[i + 1])));
+      EXPECT_EQ(at::count_nonzero((padded.*value)[b].slice(1, lengths[i])).item<int64_t>(), 0);
+    }
+  }
+  EXPECT_THROW(row_stats_padded(q, k, {91, 0, 0, 0, 0}, {}), c10::ValueError);
+  EXPECT_THROW(row_stats_padded(q, k, {1}, {}), c10::ValueError);
 }
 
 TEST_P(AttentionIdentities, BandAndColumnMeansAgree) {

@@ -13,60 +13,6 @@
 namespace pan::kernels::testing {
 namespace {
 
-// What every shape is checked for.
-void check_shape(const Shape& shape, const Batch& batch, const Batch& moved) {
-  SCOPED_TRACE(describe(shape));
-  const RowStatsOptions options = options_of(shape, batch);
-  const double largest = max_score(batch, options.scale);
-
-  const RowStats got = row_stats(moved.q, moved.k, moved.cu_seqlens, options);
-  const RowStats expected = reference::row_stats(batch.q, batch.k, batch.cu_seqlens, options);
-  expect_row_stats(got, expected, largest);
-  if (::testing::Test::HasFatalFailure()) return;
-
-  // The band and its like need the log-sum-exp of every row.
-  RowStatsOptions all_rows = options;
-  all_rows.first_row = {};
-  all_rows.select = {true, false, false, false, false, false, false};
-  const RowStats lse = row_stats(moved.q, moved.k, moved.cu_seqlens, all_rows);
-  const int64_t lo = 3, hi = 40;
-  at::Tensor weights = at::full({shape.num_heads}, 1.0 / static_cast<double>(shape.num_heads), at::kFloat);
-  weights[0] = 0;
-  expect_within("band",
-                attention_band(moved.q, moved.k, lse.lse, moved.cu_seqlens, options.scale, lo, hi,
-                               weights.to(moved.q.device()), shape.window),
-                reference::attention_band(batch.q, batch.k, batch.cu_seqlens, options.scale, lo, hi, weights,
-                                          shape.window),
-                largest);
-  expect_within("fai",
-                attention_fai(moved.q, moved.k, lse.lse, moved.cu_seqlens, options.scale, lo, hi,
-                              moved.first_row, shape.window),
-                reference::attention_fai(batch.q, batch.k, batch.cu_seqlens, options.scale, lo, hi,
-                                         batch.first_row, shape.window),
-                largest);
-
-  // Steps of 20 tokens from position 7 on, every third key before the step as an anchor, sinks left out.
-  std::vector<int64_t> step_of(static_cast<size_t>(batch.q.size(0)), -1);
-  std::vector<std::vector<int64_t>> anchors;
-  for (size_t b = 0; b + 1 < batch.cu_seqlens.size(); ++b) {
-    const int64_t length = batch.cu_seqlens[b + 1] - batch.cu_seqlens[b];
-    for (int64_t begin = 7; begin < length; begin += 20) {
-      for (int64_t t = begin; t < std::min(begin + 20, length); ++t) {
-        step_of[batch.cu_seqlens[b] + t] = static_cast<int64_t>(anchors.size());
-      }
-      anchors.emplace_back();
-      for (int64_t s = shape.num_sink; s < begin; s += 3) anchors.back().push_back(s);
-    }
-  }
-  const std::vector<int64_t> heads{shape.num_heads - 1, 0};
-  expect_within("anchor_mass",
-                anchor_mass(moved.q, moved.k, lse.lse_ns, moved.cu_seqlens, options.scale, step_of, anchors,
-                            heads, shape.window),
-                reference::anchor_mass(batch.q, batch.k, batch.cu_seqlens, options.scale, shape.num_sink,
-                                       step_of, anchors, heads, shape.window),
-                largest);
-}
-
 using AttentionStats = DeviceTest;
 INSTANTIATE_TEST_SUITE_P(Devices, AttentionStats, ::testing::Values("cpu", "cuda"));
 
@@ -75,7 +21,7 @@ TEST_P(AttentionStats, MatchTheReferenceOnAPairwiseCoverOfShapes) {
   ASSERT_GE(shapes.size(), 48u);  // 8 lengths x 6 head sizes at least
   for (size_t i = 0; i < shapes.size(); ++i) {
     const Batch batch = make_batch(shapes[i], 100 + i);
-    check_shape(shapes[i], batch, on_device(batch));
+    expect_all_kernels(shapes[i], batch, on_device(batch));
     if (HasFatalFailure()) return;
   }
 }
@@ -84,7 +30,7 @@ TEST_P(AttentionStats, MatchTheReferenceAtAThousandTokens) {
   for (at::ScalarType type : {at::kFloat, at::kBFloat16}) {
     const Shape shape{.length = 1000, .head_size = 64, .num_heads = 3, .num_key_heads = 1, .type = type};
     const Batch batch = make_batch(shape, 7);
-    check_shape(shape, batch, on_device(batch));
+    expect_all_kernels(shape, batch, on_device(batch));
   }
 }
 
@@ -95,7 +41,7 @@ TEST_P(AttentionStats, SmallSixteenBitCases) {
       const Shape shape{
           .length = 70, .head_size = head_size, .num_heads = 2, .num_key_heads = 1, .type = type};
       const Batch batch = make_batch(shape, 41);
-      check_shape(shape, batch, on_device(batch));
+      expect_all_kernels(shape, batch, on_device(batch));
     }
   }
 }
@@ -138,7 +84,7 @@ TEST_P(AttentionStats, OddHeadSizesAndStridedInputs) {
     const at::Tensor there = on_device(fused);
     moved.q = there.slice(1, 1, 5).slice(2, 2, 2 + head_size);
     moved.k = there.slice(1, 6, 8).slice(2, 2, 2 + head_size);
-    check_shape(shape, batch, moved);
+    expect_all_kernels(shape, batch, moved);
   }
 }
 

@@ -7,6 +7,8 @@
 #include <cmath>
 #include <sstream>
 
+#include "kernels/reference/reference.h"
+
 namespace pan::kernels::testing {
 namespace {
 
@@ -18,7 +20,7 @@ struct Grouping {
 struct Values {
   std::vector<int64_t> lengths;
   std::vector<int64_t> head_sizes{32, 64, 80, 96, 128, 256};
-  std::vector<Grouping> groupings{{2, 2}, {6, 2}, {8, 1}, {3, 1}};
+  std::vector<Grouping> groupings{{2, 2}, {6, 2}, {16, 2}, {8, 1}};
   std::vector<at::ScalarType> types{at::kFloat, at::kBFloat16, at::kHalf};
   std::vector<int64_t> sinks{0, 1, 4};
   std::vector<int64_t> windows{0, 1, 7, 64};
@@ -206,6 +208,59 @@ void expect_row_stats(const RowStats& got, const RowStats& expected, double larg
   expect_within("distance_ns", got.distance_ns, expected.distance_ns, largest_score);
   expect_within("waad", got.waad, expected.waad, largest_score);
   expect_within("sink_mass", got.sink_mass, expected.sink_mass, largest_score);
+}
+
+void expect_all_kernels(const Shape& shape, const Batch& batch, const Batch& moved) {
+  SCOPED_TRACE(describe(shape));
+  const RowStatsOptions options = options_of(shape, batch);
+  const double largest = max_score(batch, options.scale);
+
+  const RowStats got = row_stats(moved.q, moved.k, moved.cu_seqlens, options);
+  const RowStats expected = reference::row_stats(batch.q, batch.k, batch.cu_seqlens, options);
+  expect_row_stats(got, expected, largest);
+  if (::testing::Test::HasFatalFailure()) return;
+
+  // The band and its like need the log-sum-exp of every row.
+  RowStatsOptions all_rows = options;
+  all_rows.first_row = {};
+  all_rows.select = {true, false, false, false, false, false, false};
+  const RowStats lse = row_stats(moved.q, moved.k, moved.cu_seqlens, all_rows);
+  const int64_t lo = 3, hi = 40;
+  at::Tensor weights = at::full({shape.num_heads}, 1.0 / static_cast<double>(shape.num_heads), at::kFloat);
+  weights[0] = 0;
+  expect_within("band",
+                attention_band(moved.q, moved.k, lse.lse, moved.cu_seqlens, options.scale, lo, hi,
+                               weights.to(moved.q.device()), shape.window),
+                reference::attention_band(batch.q, batch.k, batch.cu_seqlens, options.scale, lo, hi, weights,
+                                          shape.window),
+                largest);
+  expect_within("fai",
+                attention_fai(moved.q, moved.k, lse.lse, moved.cu_seqlens, options.scale, lo, hi,
+                              moved.first_row, shape.window),
+                reference::attention_fai(batch.q, batch.k, batch.cu_seqlens, options.scale, lo, hi,
+                                         batch.first_row, shape.window),
+                largest);
+
+  // Steps of 20 tokens from position 7 on, every third key before the step as an anchor, sinks left out.
+  std::vector<int64_t> step_of(static_cast<size_t>(batch.q.size(0)), -1);
+  std::vector<std::vector<int64_t>> anchors;
+  for (size_t b = 0; b + 1 < batch.cu_seqlens.size(); ++b) {
+    const int64_t length = batch.cu_seqlens[b + 1] - batch.cu_seqlens[b];
+    for (int64_t begin = 7; begin < length; begin += 20) {
+      for (int64_t t = begin; t < std::min(begin + 20, length); ++t) {
+        step_of[batch.cu_seqlens[b] + t] = static_cast<int64_t>(anchors.size());
+      }
+      anchors.emplace_back();
+      for (int64_t s = shape.num_sink; s < begin; s += 3) anchors.back().push_back(s);
+    }
+  }
+  const std::vector<int64_t> heads{shape.num_heads - 1, 0};
+  expect_within("anchor_mass",
+                anchor_mass(moved.q, moved.k, lse.lse_ns, moved.cu_seqlens, options.scale, step_of, anchors,
+                            heads, shape.window),
+                reference::anchor_mass(batch.q, batch.k, batch.cu_seqlens, options.scale, shape.num_sink,
+                                       step_of, anchors, heads, shape.window),
+                largest);
 }
 
 void DeviceTest::SetUp() {

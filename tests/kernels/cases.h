@@ -55,6 +55,10 @@ void expect_within(const std::string& name, const at::Tensor& got, const at::Ten
 // Every statistic of `got` against the reference.
 void expect_row_stats(const RowStats& got, const RowStats& expected, double largest_score);
 
+// Row statistics, band, column means and anchor mass of `moved` (batch on the device under test) against the
+// reference of `batch`.
+void expect_all_kernels(const Shape& shape, const Batch& batch, const Batch& moved);
+
 // "cpu" and "cuda"; a test of a device that is not there skips with the reason.
 class DeviceTest : public ::testing::TestWithParam<const char*> {
  protected:

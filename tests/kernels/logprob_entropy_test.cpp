@@ -91,30 +91,28 @@ TEST_P(LogprobEntropyKernel, ValuesAndGradientsMatchFloat64) {
   }
 }
 
-TEST_P(LogprobEntropyKernel, GradientsAreDerivatives) {
-  // Central differences of the kernel's own float32 values: an independent check of the reference's formulas.
-  const Data data = moved_to(make_data(3, 5, 11, at::kFloat), at::Device(GetParam()));
+TEST(LogprobEntropyReference, GradientsAreDerivatives) {
+  // Central differences in float64; the kernels' gradients are compared with the reference's elsewhere.
+  Data data = make_data(3, 5, 11, at::kFloat);
+  data.hidden = data.hidden.to(at::kDouble), data.weight = data.weight.to(at::kDouble);
   const LogprobOptions options{.temperature = 1.3, .entropy_gradient = true};
-  const Result got = run(data, options);
+  const reference::LogprobGradients got = expected_of(data, options);
   auto loss_at = [&](bool of_hidden, int64_t i, int64_t j, double step) {
     Data moved = data;
     at::Tensor& x = of_hidden ? moved.hidden : moved.weight;
     x = x.clone();
     x[i][j] += step;
-    const LogprobEntropy out = logprob_entropy(moved.hidden, moved.weight, moved.targets, options);
-    return (out.logprob * data.grad_logprob + out.entropy * data.grad_entropy)
-        .to(at::kDouble)
-        .sum()
-        .item<double>();
+    const reference::LogprobGradients out = expected_of(moved, options);
+    return (out.logprob * data.grad_logprob + out.entropy * data.grad_entropy).sum().item<double>();
   };
-  constexpr double kStep = 0.01;  // truncation about 1e-4, rounding about 1e-7 / kStep
+  constexpr double kStep = 1e-5;  // truncation and rounding are both about 1e-10
   for (bool of_hidden : {true, false}) {
     const at::Tensor& gradient = of_hidden ? got.grad_hidden : got.grad_weight;
     for (int64_t i = 0; i < gradient.size(0); ++i) {
       for (int64_t j = 0; j < gradient.size(1); ++j) {
         const double slope =
             (loss_at(of_hidden, i, j, kStep) - loss_at(of_hidden, i, j, -kStep)) / (2 * kStep);
-        EXPECT_NEAR(gradient[i][j].item<double>(), slope, 1e-3);
+        EXPECT_NEAR(gradient[i][j].item<double>(), slope, 1e-8);
       }
     }
   }
