@@ -148,7 +148,8 @@ PAN_ANYWHERE constexpr size_t row_stats_shared_bytes() {
 }
 template <class T, int kD>
 PAN_ANYWHERE constexpr int row_stats_min_blocks() {  // for __launch_bounds__
-  return kD * static_cast<int>(sizeof(T)) <= 192 ? 3 : 2;
+  // Three blocks leave a thread 168 registers, which is too few from 128 bytes a row on: it spills.
+  return kD * static_cast<int>(sizeof(T)) < 128 ? 3 : 2;
 }
 
 // ---- band.h: band_block<T, kD>(const BandJob&) ----
