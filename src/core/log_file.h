@@ -10,8 +10,8 @@
 
 namespace pan::core {
 
-// A line that the file does not take never stops the caller, who may be handling an error: the file is closed,
-// and this throws what went wrong, once. Error: kIo.
+// A line that the file does not take never stops the caller, who may be handling an error: the file is
+// closed, and this throws what went wrong, once. Error: kIo.
 void check_log_file();
 
 // Puts the file on the device and returns its length in bytes; 0 where none is open. Error: kIo.
