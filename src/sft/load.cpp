@@ -11,7 +11,7 @@ namespace pan::sft {
 
 namespace {
 
-void check(const InitConfig& init) {
+void check(const InitConfig& init, const model::LoraConfig& lora) {
   PAN_CHECK(init.hidden_size == 0 || (init.num_layers > 0 && init.num_heads > 0 && init.num_kv_heads > 0 &&
                                       init.intermediate_size > 0),
             kConfig, "a new model needs all its sizes")
@@ -46,7 +46,7 @@ SftConfig load_sft(const std::string& path, const std::vector<std::string>& over
   core::read_fields([&](core::Fields& f) { describe(f, config); }, json, path,
                     [&](const std::string& pointer) { return places.line_of(pointer); });
   try {
-    check(config.init);
+    check(config.init, config.model.lora);
     if (config.task.name == "mix") tasks::parts_of(config.task.mix);
   } catch (core::Error& error) {
     places.add_to(error, config::pointers_of([&](core::Fields& f) { describe(f, config); }));

@@ -1,10 +1,12 @@
 #include "train/session.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
+#include "kernels/supports.h"
 #include "model/lora.h"
 #include "rl/rl_config.h"
 #include "tasks/registry.h"
@@ -114,6 +116,27 @@ void check_eval_data(const config::RunConfig& c, const tasks::Task& task) {
   task.problem(tasks::Split::kEval, 0);
 }
 
+// What the kernels would refuse after a whole rollout is refused before the first.
+void check_tap(const Session& s, const model::Arch& arch) {
+  const config::RunConfig& c = s.config;
+  const kernels::Support support =
+      kernels::supports({.device = s.device.type(),
+                         .type = compute_type(c.model),
+                         .head_size = arch.head_dim,
+                         .num_heads = arch.num_heads,
+                         .num_key_heads = arch.num_kv_heads,
+                         .num_tokens = std::max(c.rl.ppo.micro_batch_tokens,
+                                                c.train.max_prompt_tokens + c.rollout.max_new_tokens),
+                         .band_lo = c.rhythm.h_lo,
+                         .band_hi = c.rhythm.h_hi});
+  PAN_CHECK(support.yes, kConfig, "the attention statistics cannot be computed for this model here")
+      .pointer("/rhythm/enabled")
+      .where(c.model.path)
+      .expected("work that the attention kernels can do")
+      .got(support.why_not)
+      .remedy("Set rhythm.enabled to false, or model.device to cpu");
+}
+
 void load_plain_models(Session& s, const OpenOptions& options, const model::DecoderOptions& decoder_options) {
   const config::RunConfig& c = s.config;
   s.policy = model::load_decoder(options.policy_folder.empty() ? c.model.path : options.policy_folder,
@@ -208,8 +231,10 @@ std::unique_ptr<Session> open_session(const config::RunConfig& config, const Ope
       .got(std::to_string(config.train.max_prompt_tokens) + " + " +
            std::to_string(config.rollout.max_new_tokens))
       .remedy("Lower train.max_prompt_tokens or rollout.max_new_tokens");
-  if (config.rhythm.enabled)
+  if (config.rhythm.enabled) {
     s.tap_layers = rhythm::resolve_layers(config.rhythm, model::default_tap_layers(arch), arch.num_layers);
+    check_tap(s, arch);
+  }
   s.prompts =
       std::make_unique<PromptSource>(*s.task, s.encoder(),
                                      PromptOptions{.seed = static_cast<uint64_t>(config.seed),

@@ -13,8 +13,8 @@
 #include "config/load.h"
 #include "core/error.h"
 #include "core/file.h"
-#include "core/isa.h"
 #include "core/log.h"
+#include "kernels/isa.h"
 #include "model/arch.h"
 #include "model/lora.h"
 #include "model/safetensors.h"
@@ -104,7 +104,9 @@ bool check_same_base(const checkpoint::Checkpoint& c, const Session& s, bool all
 }
 
 core::Json this_machine(const std::string& program) {
-  return {{"program", program}, {"threads", at::get_num_threads()}, {"instruction_set", core::isa().name()}};
+  return {{"program", program},
+          {"threads", at::get_num_threads()},
+          {"instruction_set", kernels::active_isa_set().name()}};
 }
 
 void warn_of_another_machine(const checkpoint::Checkpoint& c, const std::string& program) {
