@@ -66,10 +66,6 @@ int run(const Options& o) {
       .expected("--prompt TEXT or --input FILE")
       .got(o.input.empty() ? "neither" : "both")
       .remedy("Give one of them");
-  if (!o.chat.chat && !o.chat.config.system.empty())
-    core::log_warn("--system", "--system has no effect without --chat");
-  if (!o.chat.chat && o.chat.config.template_name != tokenizer::PromptConfig{}.template_name)
-    core::log_warn("--template", "--template has no effect without --chat");
   core::install_stop_signals();
   const OpenModel m = open_model(o.model, o.chat.prompt(), o.threads);
   rollout::GeneratorOptions options{.seed = static_cast<uint64_t>(o.seed), .sampling = o.sampling};

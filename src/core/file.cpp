@@ -26,9 +26,9 @@ namespace fs = std::filesystem;
   error.where(path).got(std::generic_category().message(code));
   if (code == ENOSPC || code == EDQUOT) error.remedy("Free some space, or choose another folder");
   if (code == EACCES || code == EROFS) error.remedy("Check the permissions, or choose another folder");
-  error.expected(code == ENOSPC || code == EDQUOT ? "free space"
-                 : code == ENOENT                 ? "an existing file or folder"
-                                                  : "a path that this user may write to");
+  error.expected(code == ENOSPC || code == EDQUOT || code == EFBIG ? "free space"
+                 : code == ENOENT                                  ? "an existing file or folder"
+                                                                   : "a path that this user may write to");
   if (error.remedy_text().empty()) error.remedy("Check the path, or choose another one");
   throw error;
 }

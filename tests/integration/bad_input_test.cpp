@@ -105,7 +105,7 @@ TEST_F(BadInput, AFlippedBitInACheckpoint) {
   std::string bytes = read_text(file);
   bytes[bytes.size() - 4] ^= 1;
   write_text(file, bytes);
-  const Words parts = {"policy/model.safetensors", "checksum", "expected", "got"};
+  const Words parts = {"policy/model.safetensors", "damaged", "expected crc32c", "got crc32c"};
   write_text(path("in.jsonl"), "{\"prompt\":\"2 houses\\n\",\"response\":\"1\\n\"}\n");
   expect_error(pan({"eval", "--model", path("run"), "--output", path("ev"), "--limit", "1"}), 3, parts);
   EXPECT_FALSE(fs::exists(path("ev/results.json")));
@@ -129,7 +129,8 @@ TEST_F(BadInput, EvalSaysWhatItDoesAndWhichCheckpointItTook) {
   EXPECT_EQ(results.at("config").at("prompt").at("template"), "plain");
   // A model folder has none: what is taken is printed.
   const Result plain = pan({"eval", "--model", model(), "--task", "logic_grid", "--output", path("ev2"),
-                            "--limit", "1", "--set", "eval.max_new_tokens=3"});
+                            "--limit", "1", "--set", "eval.max_new_tokens=3", "--set", "task.sizes=[\"2x2\"]",
+                            "--set", "task.prompt_style=compact", "--set", "task.answer_style=lines"});
   ASSERT_EQ(plain.code, 0) << plain.err;
   for (const char* part : {"\"name\":\"logic_grid\"", "the first 1 problems", "samples 1", "temperature 0",
                            "max_new_tokens 3", "seed ", "dtype float32", "prompt template"})

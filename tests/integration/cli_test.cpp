@@ -108,7 +108,7 @@ TEST_F(Cli, NamesAPromptOverTheLimit) {
 
 TEST_F(Cli, NamesAFolderThatCannotBeWritten) {
   expect_error(pan({"train", "--config", write_config(), "--run-dir", "/proc/no/run"}), 4,
-               {"/proc/no/run", "cannot be made", "expected", "got", "--run-dir"});
+               {"/proc/no/run", "do not fit on the disk", "expected", "got", "--run-dir"});
 }
 
 TEST_F(Cli, LeavesAForeignFolderAlone) {

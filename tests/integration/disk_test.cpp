@@ -43,7 +43,7 @@ TEST_F(Disk, FullWhileWritingTheLogIsOneError) {
   fs::create_symlink("/dev/full", path("run/log.txt"));
   const Result r = pan({"resume", path("run"), "--set", "train.iterations=2"});
   expect_error(r, 4,
-               {"writing failed", path("run/log.txt"), "expected room", "got No space left",
+               {"writing failed", path("run/log.txt"), "expected free space", "got No space left",
                 "checkpoint of iteration 1 is untouched", "pan-ppo resume " + path("run")});
 }
 
@@ -54,7 +54,7 @@ TEST_F(Disk, FullWhileWritingAnEvaluation) {
   const Result r =
       pan({"resume", path("run"), "--set", "train.iterations=2", "--set", "eval.every=2", "--allow-change"});
   expect_error(r, 4,
-               {"results.json", "expected room", "got No space left",
+               {"results.json", "expected free space", "got No space left",
                 "checkpoint of iteration 1 is untouched", "pan-ppo resume " + path("run")});
 }
 
@@ -73,7 +73,7 @@ TEST_F(Disk, FullWhileWritingMetricsOrRollouts) {
   };
   const auto expect_full = [&](const Result& r, const std::string& file) {
     expect_error(r, 4,
-                 {file, "expected room", "got File too large", "there is no checkpoint yet",
+                 {file, "expected free space", "got File too large", "there is no checkpoint yet",
                   "pan-ppo resume " + path("run")});
   };
   expect_full(resume(others / 512 + 1), "rollouts.jsonl");

@@ -43,8 +43,7 @@ TEST_F(Cli, BlamesTheFlagOrTheLineOfTheFile) {
 TEST_F(Cli, SaysThatASystemTextNeedsTheTemplate) {
   const Result r = pan({"generate", "--model", model(), "--prompt", "a", "--system", "b", "--threads", "1",
                         "--max-new-tokens", "1"});
-  EXPECT_EQ(r.code, 0) << r.err;
-  EXPECT_NE(r.err.find("--system has no effect without --chat"), std::string::npos) << r.err;
+  expect_error(r, 2, {"--system requires --chat", "pan-ppo generate --help"});
 }
 
 }  // namespace

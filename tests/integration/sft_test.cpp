@@ -72,9 +72,9 @@ TEST_F(Sft, FullDiskUnderTheLogIsOneError) {
   ASSERT_EQ(pan(words("run")).code, 0);
   fs::remove(path("run/log.txt"));
   fs::create_symlink("/dev/full", path("run/log.txt"));
-  expect_error(
-      pan({"resume", path("run"), "--set", "sft.steps=3"}), 4,
-      {"log.txt", "expected room", "checkpoint of step 2 is untouched", "pan-ppo resume " + path("run")});
+  expect_error(pan({"resume", path("run"), "--set", "sft.steps=3"}), 4,
+               {"log.txt", "expected free space", "checkpoint of step 2 is untouched",
+                "pan-ppo resume " + path("run")});
 }
 
 }  // namespace

@@ -56,6 +56,7 @@ class SftTrainerTest : public ::testing::Test {
     c.sft.steps = steps;
     c.sft.batch_size = static_cast<int64_t>(pairs.size());
     c.sft.log_every = 1;
+    c.sft.max_tokens = 512;
     c.optimizer.lr = 1e-2;
     return c;
   }
