@@ -12,6 +12,7 @@
 #include "cli/usage.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/threads.h"
 
 namespace {
 
@@ -81,6 +82,7 @@ constexpr char kFooter[] =
 }  // namespace
 
 int main(int argc, char** argv) {
+  pan::core::limit_spinning(argv);
   CLI::App app("pan-ppo: PPO fine-tuning of language models with an attention-rhythm reward", "pan-ppo");
   app.require_subcommand(1);
   app.footer(kFooter);

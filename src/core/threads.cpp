@@ -1,10 +1,14 @@
 #include "core/threads.h"
 
 #include <sched.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
+#include <system_error>
 #include <thread>
 
 #include "core/cgroup.h"
@@ -39,6 +43,15 @@ std::string describe_cpus() {
     std::snprintf(text, sizeof(text), "%d", usable_cpus());
   }
   return text;
+}
+
+void limit_spinning(char** argv) {
+  if (::getenv("GOMP_SPINCOUNT") != nullptr || ::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  ::setenv("GOMP_SPINCOUNT", "1000", 1);
+  // By its real name, which is what `ps` shows; where it cannot be started again the threads spin.
+  std::error_code none;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", none);
+  ::execv(program.c_str(), argv);
 }
 
 }  // namespace pan::core

@@ -25,6 +25,17 @@ TEST_F(Cli, UsesTheInstructionSetThatIsAskedFor) {
   EXPECT_EQ(asked.out, whole);
 }
 
+// libgomp says what it was loaded with.
+TEST_F(Cli, IdleThreadsSleepUnlessTheUserSaysOtherwise) {
+  const std::string verbose = "env -u GOMP_SPINCOUNT -u OMP_WAIT_POLICY OMP_DISPLAY_ENV=verbose ";
+  const Result short_spins = pan_behind(verbose, {"--version"});
+  EXPECT_NE(short_spins.err.find("GOMP_SPINCOUNT = '1000'"), std::string::npos) << short_spins.err;
+  EXPECT_NE(short_spins.out.find("pan-ppo "), std::string::npos) << short_spins.out;
+  const Result own = pan_behind(verbose + "GOMP_SPINCOUNT=77 ", {"--version"});
+  EXPECT_NE(own.err.find("GOMP_SPINCOUNT = '77'"), std::string::npos) << own.err;
+  EXPECT_EQ(own.err.find("GOMP_SPINCOUNT = '1000'"), std::string::npos) << own.err;
+}
+
 TEST_F(Cli, BlamesTheFlagOrTheLineOfTheFile) {
   const std::string config = write_config();
   const auto eval = [&](const Words& more) {
