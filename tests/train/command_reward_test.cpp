@@ -2,22 +2,14 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
-#include <sstream>
 
-#include "core/error.h"
 #include "core/json.h"
-#include "core/log.h"
-#include "metrics/catalog.h"
-#include "support/support.h"
 #include "train/tiny_run.h"
-#include "train/trainer.h"
 
 namespace pan::train {
 namespace {
 
-using pan::testing::comparable_metrics;
 using pan::testing::read_text;
-using pan::testing::tiny_config;
 
 // Pays a number that depends on the request line, and notes its starts and batches.
 std::string program(const std::string& folder) {
@@ -28,23 +20,13 @@ std::string program(const std::string& folder) {
          folder + "/batches;; esac; done";
 }
 
-class CommandRewardRun : public ::testing::Test {
+class CommandRewardRun : public pan::testing::TinyRun {
  protected:
-  void SetUp() override {
-    core::set_log_level(core::LogLevel::kError);
-    pan::testing::make_tiny_model(model_, 5);
-  }
-  void TearDown() override {
-    core::set_log_file("");
-    core::set_log_level(core::LogLevel::kInfo);
-  }
   void run(const std::string& name, std::vector<std::string> overrides, bool resume = false) {
     overrides.push_back("reward.timeout_s=10");
     overrides.push_back("reward.command=" + core::Json(program(folder_.path())).dump());
-    train({.config = tiny_config(model_, overrides), .run_dir = folder_ / name, .resume = resume});
+    TinyRun::run(name, overrides, resume);
   }
-  testing::TempFolder folder_;
-  std::string model_ = folder_ / "model";
 };
 
 TEST_F(CommandRewardRun, PaysTrainingAndEvaluationAndResumes) {
@@ -52,10 +34,8 @@ TEST_F(CommandRewardRun, PaysTrainingAndEvaluationAndResumes) {
   EXPECT_EQ(read_text(folder_ / "starts"), "start\n");
   // Two iterations, and an evaluation before the first and after the second.
   EXPECT_EQ(read_text(folder_ / "batches"), "batch\nbatch\nbatch\nbatch\n");
-  std::istringstream lines(read_text((folder_ / "whole") + "/metrics.jsonl"));
   int iterations = 0, evaluations = 0;
-  for (std::string line; std::getline(lines, line);) {
-    const core::Json row = core::Json::parse(line);
+  for (const core::Json& row : rows("whole")) {
     if (row.contains("eval/score/command")) ++evaluations;
     if (!row.contains("reward/command/mean")) continue;
     ++iterations;
@@ -69,8 +49,7 @@ TEST_F(CommandRewardRun, PaysTrainingAndEvaluationAndResumes) {
   EXPECT_EQ(evaluations, 2);
   run("parts", {"train.iterations=1"});
   run("parts", {"train.iterations=2"}, true);
-  EXPECT_EQ(read_text((folder_ / "whole") + "/rollouts.jsonl"),
-            read_text((folder_ / "parts") + "/rollouts.jsonl"));
+  EXPECT_EQ(file("whole", "rollouts.jsonl"), file("parts", "rollouts.jsonl"));
 }
 
 }  // namespace

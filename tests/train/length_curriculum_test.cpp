@@ -5,19 +5,14 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "config/load.h"
 #include "core/json.h"
-#include "core/log.h"
-#include "support/support.h"
 #include "train/tiny_run.h"
-#include "train/trainer.h"
 
 namespace pan::train {
 namespace {
 
-using pan::testing::read_text;
 using pan::testing::tiny_config;
 using ::testing::HasSubstr;
 
@@ -47,29 +42,21 @@ TEST(LengthCurriculum, RefusesOtherTexts) {
               HasSubstr("from iteration 3 on"));
 }
 
-TEST(LengthCurriculum, BoundsTheResponsesOfARunAndResumes) {
-  core::set_log_level(core::LogLevel::kError);
-  const testing::TempFolder folder;
-  pan::testing::make_tiny_model(folder / "model", 5);
-  auto run = [&](const std::string& name, int iterations, bool resume) {
-    train({.config =
-               tiny_config(folder / "model", {R"(train.length_curriculum=["0: 5", "2: 9"])", "eval.every=0",
-                                              "train.iterations=" + std::to_string(iterations)}),
-           .run_dir = folder / name,
-           .resume = resume});
+using LengthCurriculumRun = pan::testing::TinyRun;
+
+TEST_F(LengthCurriculumRun, BoundsTheResponsesAndResumes) {
+  const auto growing = [&](const std::string& name, int iterations, bool resume) {
+    run(name,
+        {R"(train.length_curriculum=["0: 5", "2: 9"])", "eval.every=0",
+         "train.iterations=" + std::to_string(iterations)},
+        resume);
   };
-  run("whole", 4, false);
-  run("parts", 2, false);
-  run("parts", 4, true);
-  core::set_log_file("");
-  core::set_log_level(core::LogLevel::kInfo);
-  EXPECT_EQ(read_text((folder / "whole") + "/rollouts.jsonl"),
-            read_text((folder / "parts") + "/rollouts.jsonl"));
-  std::istringstream lines(read_text((folder / "whole") + "/metrics.jsonl"));
+  growing("whole", 4, false);
+  growing("parts", 2, false);
+  growing("parts", 4, true);
+  EXPECT_EQ(file("whole", "rollouts.jsonl"), file("parts", "rollouts.jsonl"));
   std::vector<double> longest, limits;
-  for (std::string line; std::getline(lines, line);) {
-    const core::Json row = core::Json::parse(line);
-    if (!row.contains("response_length/max")) continue;
+  for (const core::Json& row : rows("whole", "iteration")) {
     longest.push_back(row["response_length/max"].get<double>());
     limits.push_back(row["response_length/limit"].get<double>());
   }

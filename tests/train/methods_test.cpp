@@ -9,10 +9,7 @@
 #include <sstream>
 
 #include "core/json.h"
-#include "core/log.h"
-#include "support/support.h"
 #include "train/tiny_run.h"
-#include "train/trainer.h"
 
 namespace pan::train {
 namespace {
@@ -26,17 +23,8 @@ const char* const kProgram = R"(while read -r line; do r=${line#*\"response\":};
 
 using Rows = std::vector<core::Json>;
 
-class MethodRun : public ::testing::Test {
+class MethodRun : public pan::testing::TinyRun {
  protected:
-  void SetUp() override {
-    core::set_log_level(core::LogLevel::kError);
-    pan::testing::make_tiny_model(model_, 5);
-  }
-  void TearDown() override {
-    core::set_log_file("");
-    core::set_log_level(core::LogLevel::kInfo);
-  }
-
   // About half of the answers meet the stop string before the limit of their length.
   void run(const std::string& name, const std::vector<std::string>& settings, int iterations,
            bool resume = false) {
@@ -49,24 +37,8 @@ class MethodRun : public ::testing::Test {
                                     "reward.command=" + core::Json(kProgram).dump(),
                                     "train.iterations=" + std::to_string(iterations)};
     all.insert(all.end(), settings.begin(), settings.end());
-    train({.config = pan::testing::tiny_config(model_, all), .run_dir = folder_ / name, .resume = resume});
+    TinyRun::run(name, all, resume);
   }
-  std::string file(const std::string& name, const std::string& path) {
-    return read_text((folder_ / name) + "/" + path);
-  }
-  std::string weights(const std::string& name) {
-    return file(name, "checkpoints/latest/policy/model.safetensors");
-  }
-  Rows iterations(const std::string& name) {
-    std::istringstream lines(file(name, "metrics.jsonl"));
-    Rows out;
-    for (std::string line; std::getline(lines, line);) {
-      core::Json row = core::Json::parse(line);
-      if (row.at("event") == "iteration") out.push_back(std::move(row));
-    }
-    return out;
-  }
-
   // rollouts.jsonl without what rhythm says of the answers.
   Rows samples(const std::string& name) {
     std::istringstream lines(file(name, "rollouts.jsonl"));
@@ -79,9 +51,6 @@ class MethodRun : public ::testing::Test {
     }
     return out;
   }
-
-  pan::testing::TempFolder folder_;
-  std::string model_ = folder_ / "model";
 };
 
 struct Method {
@@ -136,9 +105,9 @@ TEST_P(EveryMethod, LearnsSomethingElseAndResumesBitForBit) {
   EXPECT_EQ(comparable_metrics(folder_ / "whole"), comparable_metrics(folder_ / "parts"));
   EXPECT_NE(weights("whole"), weights("plain"));
   EXPECT_NE(weights("whole"), read_text(model_ + "/model.safetensors"));
-  const Rows rows = iterations("whole");
-  ASSERT_EQ(rows.size(), 2u);
-  for (const core::Json& row : rows) {
+  const Rows iterations = rows("whole", "iteration");
+  ASSERT_EQ(iterations.size(), 2u);
+  for (const core::Json& row : iterations) {
     EXPECT_EQ(row.at("actor/optimizer_steps").get<double>(), 2);
     EXPECT_TRUE(std::isfinite(row.at("actor/pg_loss").get<double>()));
     method.check(row);
@@ -177,9 +146,9 @@ TEST_F(MethodRun, LambdaZeroEqualsRhythmOffWithoutCriticToo) {
 // Without importance weights one still sees how far sampler and trainer are apart.
 TEST_F(MethodRun, SamplerMismatchIsLoggedWithoutImportanceCap) {
   run("a", {}, 2);
-  const Rows rows = iterations("a");
-  ASSERT_EQ(rows.size(), 2u);
-  for (const core::Json& row : rows) {
+  const Rows iterations = rows("a", "iteration");
+  ASSERT_EQ(iterations.size(), 2u);
+  for (const core::Json& row : iterations) {
     for (const char* key :
          {"training/rollout_probs_diff_mean", "training/rollout_probs_diff_max",
           "training/rollout_probs_diff_std", "training/rollout_actor_probs_pearson_corr", "rollout_corr/kl",

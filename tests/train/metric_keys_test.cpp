@@ -4,14 +4,10 @@
 
 #include <nlohmann/json.hpp>
 #include <set>
-#include <sstream>
 
 #include "core/json.h"
-#include "core/log.h"
 #include "metrics/catalog.h"
-#include "support/support.h"
 #include "train/tiny_run.h"
-#include "train/trainer.h"
 #include "train/verl_names.h"
 
 namespace pan::train {
@@ -20,27 +16,12 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::Pair;
 
-class MetricKeys : public ::testing::Test {
+class MetricKeys : public pan::testing::TinyRun {
  protected:
-  void SetUp() override {
-    core::set_log_level(core::LogLevel::kError);
-    pan::testing::make_tiny_model(model_, 5);
-  }
-  void TearDown() override {
-    core::set_log_file("");
-    core::set_log_level(core::LogLevel::kInfo);
-  }
-  // Rows of metrics.jsonl.
   std::vector<core::Json> run(const std::string& name, const std::vector<std::string>& settings) {
-    train({.config = pan::testing::tiny_config(model_, settings), .run_dir = folder_ / name});
-    std::istringstream lines(pan::testing::read_text((folder_ / name) + "/metrics.jsonl"));
-    std::vector<core::Json> rows;
-    for (std::string line; std::getline(lines, line);) rows.push_back(core::Json::parse(line));
-    return rows;
+    TinyRun::run(name, settings);
+    return rows(name);
   }
-
-  pan::testing::TempFolder folder_;
-  std::string model_ = folder_ / "model";
 };
 
 std::set<std::string> entries_of(const core::Json& row) {

@@ -2,60 +2,45 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "core/json.h"
-#include "core/log.h"
 #include "metrics/catalog.h"
-#include "support/support.h"
 #include "train/tiny_run.h"
-#include "train/trainer.h"
 
 namespace pan::train {
 namespace {
 
-using pan::testing::read_text;
-using pan::testing::tiny_config;
+using MixRun = pan::testing::TinyRun;
 
-TEST(MixRun, HasFiguresByTaskAndResumes) {
-  core::set_log_level(core::LogLevel::kError);
-  const testing::TempFolder folder;
-  pan::testing::make_tiny_model(folder / "model", 5);
-  std::string rows;
+TEST_F(MixRun, HasFiguresByTaskAndResumes) {
+  std::string lines;
   for (int i = 0; i < 3; ++i)
-    rows += core::Json{{"prompt", std::to_string(i) + " houses"}, {"answer", "tea"}}.dump() + "\n";
-  testing::write_text(folder / "rows", rows);
+    lines += core::Json{{"prompt", std::to_string(i) + " houses"}, {"answer", "tea"}}.dump() + "\n";
+  pan::testing::write_text(folder_ / "rows", lines);
   const core::Json mix = {
       {"name", "mix"},
       {"parts",
-       {{{"name", "jsonl"}, {"weight", 3}, {"train_path", folder / "rows"}, {"eval_path", folder / "rows"}},
+       {{{"name", "jsonl"}, {"weight", 3}, {"train_path", folder_ / "rows"}, {"eval_path", folder_ / "rows"}},
         {{"name", "logic_grid"},
          {"sizes", {"2x2"}},
          {"num_eval", 2},
          {"prompt_style", "compact"},
          {"answer_style", "lines"}}}}};
-  auto run = [&](const std::string& name, int iterations, bool resume) {
-    train({.config = tiny_config(folder / "model", {"task=" + mix.dump(), "eval.num_problems=0",
-                                                    "train.iterations=" + std::to_string(iterations)}),
-           .run_dir = folder / name,
-           .resume = resume});
+  const auto mixed = [&](const std::string& name, int iterations, bool resume) {
+    run(name, {"task=" + mix.dump(), "eval.num_problems=0", "train.iterations=" + std::to_string(iterations)},
+        resume);
   };
-  run("whole", 3, false);
-  run("parts", 1, false);
-  run("parts", 3, true);
-  core::set_log_file("");
-  core::set_log_level(core::LogLevel::kInfo);
-  EXPECT_EQ(read_text((folder / "whole") + "/rollouts.jsonl"),
-            read_text((folder / "parts") + "/rollouts.jsonl"));
+  mixed("whole", 3, false);
+  mixed("parts", 1, false);
+  mixed("parts", 3, true);
+  EXPECT_EQ(file("whole", "rollouts.jsonl"), file("parts", "rollouts.jsonl"));
 
-  std::istringstream lines(read_text((folder / "whole") + "/metrics.jsonl"));
   int iterations = 0, evaluations = 0;
-  for (std::string line; std::getline(lines, line);) {
-    const core::Json row = core::Json::parse(line);
+  for (const core::Json& row : rows("whole")) {
     std::map<std::string, double> values;
     for (const auto& [key, value] : row.items())
       if (value.is_number() && key.find('/') != std::string::npos) values[key] = value.get<double>();
-    EXPECT_TRUE(metrics::unknown_keys(values).empty()) << line;
+    EXPECT_TRUE(metrics::unknown_keys(values).empty()) << row.dump();
     if (values.count("eval/accuracy") != 0) {
       ++evaluations;
       for (const char* key :

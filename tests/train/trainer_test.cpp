@@ -19,33 +19,9 @@ namespace {
 
 using pan::testing::comparable_metrics;
 using pan::testing::read_text;
-using pan::testing::TempFolder;
 using pan::testing::tiny_config;
 
-class TrainerTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    core::set_log_level(core::LogLevel::kWarn);
-    pan::testing::make_tiny_model(model_, 5);
-  }
-  void TearDown() override {
-    core::set_log_file("");
-    core::reset_stop();
-  }
-  TrainOutcome run(const std::string& name, const std::vector<std::string>& overrides, bool resume = false,
-                   bool allow_change = false) {
-    return train({.config = tiny_config(model_, overrides),
-                  .run_dir = folder_ / name,
-                  .resume = resume,
-                  .allow_change = allow_change});
-  }
-  std::string weights(const std::string& name, const std::string& model = "policy") {
-    return read_text((folder_ / name) + "/checkpoints/latest/" + model + "/model.safetensors");
-  }
-
-  TempFolder folder_;
-  std::string model_ = folder_ / "model";
-};
+using TrainerTest = pan::testing::TinyRun;
 
 // One figure of every iteration; NaN where it is absent.
 std::vector<double> series(const std::string& run_dir, const std::string& key) {
