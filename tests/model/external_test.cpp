@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "model/decoder.h"
+#include "model/lora.h"
 #include "model/safetensors.h"
 #include "model/value_model.h"
 #include "support/support.h"
@@ -25,13 +26,15 @@ int run_python(const std::string& arguments) {
   return std::system(command.c_str());
 }
 
+bool has_packages(const std::string& names) {
+  const char* python = std::getenv("PAN_TEST_PYTHON");
+  const std::string check =
+      std::string(python ? python : "python3") + " -c 'import " + names + "' 2>/dev/null";
+  return std::system(check.c_str()) == 0;
+}
+
 bool has_transformers() {
-  static const bool found = [] {
-    const char* python = std::getenv("PAN_TEST_PYTHON");
-    const std::string check =
-        std::string(python ? python : "python3") + " -c 'import transformers, safetensors' 2>/dev/null";
-    return std::system(check.c_str()) == 0;
-  }();
+  static const bool found = has_packages("transformers, safetensors");
   return found;
 }
 
@@ -115,6 +118,39 @@ TEST(External, FreshModelsLoadInTransformers) {
     write_safetensors(work / "logits.safetensors",
                       {{"tokens", tokens}, {"logits", logits_of(*decoder, tokens)}});
     EXPECT_EQ(run_python("policy " + folder.path() + " " + work / "logits.safetensors"), 0);
+  }
+}
+
+TEST(External, SavedAdaptersLoadInPeft) {
+  if (!has_transformers() || !has_packages("peft"))
+    GTEST_SKIP() << "no Python with transformers and peft (PAN_TEST_PYTHON)";
+  c10::NoGradGuard no_grad;
+  for (const char* name : {"llama3_tied", "llama_biases", "qwen2", "qwen3"}) {
+    SCOPED_TRACE(name);
+    const std::string folder = pan::testing::fixture(std::string("model/") + name);
+    const at::Tensor tokens = SafetensorsFile(folder + "/expected.safetensors").load("tokens");
+    const auto base = load_decoder(folder, {});
+    const auto adapted = with_adapters(*base, {.rank = 4, .alpha = 6}, 1);
+    double phase = 0;
+    for (const auto& [parameter, tensor] : adapted->parameters())
+      at::Tensor(tensor).copy_(
+          at::arange(tensor.numel()).add(phase += 0.3).mul(1.7).sin().mul(0.2).view(tensor.sizes()));
+    const TempFolder work, policy, merged, critic;
+    const at::Tensor logits = logits_of(*adapted, tokens);
+    EXPECT_GT((logits - logits_of(*base, tokens)).abs().max().item<double>(), 0.1);
+    write_safetensors(work / "logits", {{"tokens", tokens}, {"logits", logits}});
+    save_adapter(policy.path(), *adapted, folder);
+    EXPECT_EQ(run_python("adapter " + folder + " " + work / "logits" + " " + policy.path()), 0);
+    save_decoder(merged.path(), *adapted, at::kFloat);
+    EXPECT_EQ(run_python("policy " + merged.path() + " " + work / "logits"), 0);
+
+    const at::Tensor weight = at::arange(base->arch().hidden_size).mul(0.7).sin().mul(0.1).unsqueeze(0),
+                     bias = at::full({1}, 0.5);
+    const at::Tensor values =
+        at::linear(adapted->hidden(batch_of(tokens)), weight, bias).view(tokens.sizes());
+    write_safetensors(work / "values", {{"tokens", tokens}, {"values", values}});
+    save_adapter(critic.path(), *adapted, folder, {}, {{"score.weight", weight}, {"score.bias", bias}});
+    EXPECT_EQ(run_python("critic_adapter " + folder + " " + work / "values" + " " + critic.path()), 0);
   }
 }
 

@@ -4,7 +4,9 @@
   transformers_check.py logits MODEL OUT.safetensors [float32|bfloat16]   tokens [2, 48] and logits of a causal language model
   transformers_check.py policy FOLDER EXPECTED.safetensors                AutoModelForCausalLM gives EXPECTED's logits
   transformers_check.py critic FOLDER EXPECTED.safetensors                AutoModelForTokenClassification gives its values
-The last two fail with exit code 1, and print the largest difference.
+  transformers_check.py adapter FOLDER EXPECTED.safetensors ADAPTER       as policy, with PEFT's adapter ADAPTER on FOLDER
+  transformers_check.py critic_adapter FOLDER EXPECTED.safetensors ADAPTER     as critic, the head being part of ADAPTER
+All but the first fail with exit code 1, and print the largest difference. The adapters need peft.
 """
 import sys
 
@@ -47,6 +49,16 @@ def main():
             if model.config.num_labels != 1:
                 sys.exit(f"expected one label, got {model.config.num_labels}")
             compare(model(expected["tokens"]).logits.squeeze(-1), expected["values"], "values")
+        elif command in ("adapter", "critic_adapter"):
+            from peft import PeftModel
+
+            expected = load_file(path)
+            if command == "adapter":
+                model = PeftModel.from_pretrained(load(AutoModelForCausalLM, folder), sys.argv[4]).eval()
+                compare(model(expected["tokens"]).logits, expected["logits"], "logits with the adapter")
+            base = AutoModelForTokenClassification.from_pretrained(folder, num_labels=1, dtype=torch.float32)
+            model = PeftModel.from_pretrained(base, sys.argv[4]).eval()
+            compare(model(expected["tokens"]).logits.squeeze(-1), expected["values"], "values with the adapter")
         else:
             print(__doc__)
             return 2
