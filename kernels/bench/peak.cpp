@@ -1,6 +1,9 @@
 #include "kernels/bench/peak.h"
 
 #include <time.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #include <algorithm>
 
@@ -34,6 +37,18 @@ typedef float Vec8 __attribute__((vector_size(32)));
 typedef float Vec16 __attribute__((vector_size(64)));
 __attribute__((target("avx2,fma"))) float run_avx2() { return run_chains<Vec8>(); }
 __attribute__((target("avx512f,fma"))) float run_avx512() { return run_chains<Vec16>(); }
+__attribute__((target("avx512f,avx512bf16"))) float run_bfloat16() {
+  __m512 sum[kChains];
+  for (int i = 0; i < kChains; ++i) sum[i] = _mm512_set1_ps(static_cast<float>(i));
+  const __m512bh ones = (__m512bh)_mm512_set1_epi16(0x3f80);
+  for (int round = 0; round < kRounds; ++round) {
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) sum[i] = _mm512_dpbf16_ps(sum[i], ones, ones);
+  }
+  float total = 0;
+  for (int i = 0; i < kChains; ++i) total += sum[i][0];
+  return total;
+}
 #endif
 
 double seconds() {
@@ -42,26 +57,33 @@ double seconds() {
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
-}  // namespace
-
-double peak_gflops() {
-  int lanes = 4;
-  float (*run)() = run_baseline;
-#if defined(__x86_64__)
-  if (best_isa() == Isa::avx512) {
-    lanes = 16, run = run_avx512;
-  } else if (best_isa() == Isa::avx2) {
-    lanes = 8, run = run_avx2;
-  }
-#endif
+// `flops`: of one instruction.
+double measure(float (*run)(), int flops) {
   volatile float keep = 0;
   double best = 0;
   for (int i = 0; i < 5; ++i) {
     const double begin = seconds();
     keep = keep + run();
-    best = std::max(best, 2e-9 * kRounds * kChains * lanes / (seconds() - begin));
+    best = std::max(best, 1e-9 * kRounds * kChains * flops / (seconds() - begin));
   }
   return best;
+}
+
+}  // namespace
+
+double peak_gflops() {
+#if defined(__x86_64__)
+  if (active_isa() == Isa::avx512) return measure(run_avx512, 32);
+  if (active_isa() == Isa::avx2) return measure(run_avx2, 16);
+#endif
+  return measure(run_baseline, 8);
+}
+
+double peak_bfloat16_gflops() {
+#if defined(__x86_64__)
+  if (has_native_bf16()) return measure(run_bfloat16, 64);
+#endif
+  return peak_gflops();
 }
 
 }  // namespace pan::kernels::bench

@@ -29,6 +29,7 @@ struct TimingOptions {
   bool own_thread = false;  // processor time of this thread instead of wall time
   double budget_s = 1.0;
   int64_t at_least = 3;
+  bool warm_up = true;  // one call before those that count
 };
 
 inline double median(std::vector<double> values) {
@@ -47,10 +48,10 @@ inline double once_ms(const std::function<void()>& call, const TimingOptions& o,
   return (clock_s(clock) - begin) / static_cast<double>(count) * 1e3;
 }
 
-// Median milliseconds of a call after one to warm up. On a GPU short calls are queued in bunches, so that
+// Median milliseconds of a call. On a GPU short calls are queued in bunches, so that
 // what is measured is the device's time and not the wait.
 inline double median_ms(const std::function<void()>& call, const TimingOptions& o) {
-  once_ms(call, o);
+  if (o.warm_up) once_ms(call, o);
   const int64_t bunch =
       o.device.is_cuda() ? std::clamp<int64_t>(static_cast<int64_t>(10 / once_ms(call, o)), 1, 50) : 1;
   std::vector<double> times;

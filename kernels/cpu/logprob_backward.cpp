@@ -19,7 +19,7 @@ constexpr double kLog2E = 1.4426950408889634;
 
 int64_t pieces(int64_t total, int64_t each) { return (total + each - 1) / each; }
 
-using Scratch = std::unique_ptr<void, FreeDeleter>;
+using Scratch = c10::DataPtr;
 
 // The working memory of one chunk of rows against one block of the vocabulary.
 struct Buffers {

@@ -2,27 +2,19 @@
 #pragma once
 
 #include <ATen/Parallel.h>
+#include <c10/core/CPUAllocator.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <limits>
-#include <memory>
-#include <new>
 
 namespace pan::kernels::cpu {
 
-struct FreeDeleter {
-  void operator()(void* p) const { std::free(p); }
-};
-
-// 64-byte aligned, not initialised.
-inline std::unique_ptr<void, FreeDeleter> aligned_scratch(size_t bytes) {
-  void* p = std::aligned_alloc(64, (std::max<size_t>(bytes, 1) + 63) / 64 * 64);
-  if (p == nullptr) throw std::bad_alloc();
-  return std::unique_ptr<void, FreeDeleter>(p);
+// 64-byte aligned, not initialised. From the allocator of tensors, so that who counts their memory counts it.
+inline c10::DataPtr aligned_scratch(size_t bytes) {
+  return c10::GetCPUAllocator()->allocate(std::max<size_t>(bytes, 1));
 }
 
 // run(task, scratch) for every task of [0, count), each exactly once. Threads take the next task when they
