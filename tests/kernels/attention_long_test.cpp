@@ -2,7 +2,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "kernels/attention_stats.h"
 #include "kernels/cases.h"
@@ -62,23 +64,54 @@ TEST_P(LongAttention, PairwiseCoverAtAThousandTokens) {
 TEST_P(LongAttention, LocalHeadAtThirtyTwoThousandTokens) {
   // Positions turn slowly around two circles, so a row sees mostly its neighbourhood, tens of thousands of
   // tokens from the start: distance as t - sum p s would lose all its digits here. Rows are the last 200.
-  constexpr int64_t kLength = 32768;
-  const Shape shape{.length = kLength, .head_size = 32, .num_heads = 1, .num_key_heads = 1};
-  Batch batch = make_batch(shape, 70, 0.01);
-  const at::Tensor angle = at::arange(kLength, at::kDouble) * (M_PI / kLength);
-  const double radius = std::sqrt(40.0 * std::sqrt(32.0));
-  for (at::Tensor* x : {&batch.q, &batch.k}) {
-    x->select(2, 0).select(1, 0).copy_(angle.cos() * radius);
-    x->select(2, 1).select(1, 0).copy_(angle.sin() * radius);
+  constexpr int64_t kLength = 32768, kFirst = kLength - 200;
+  constexpr double kScore = 40;
+  for (at::ScalarType type : {at::kFloat, at::kBFloat16, at::kHalf}) {
+    const Shape shape{.length = kLength, .head_size = 32, .num_heads = 1, .num_key_heads = 1, .type = type};
+    SCOPED_TRACE(describe(shape));
+    Batch batch = make_batch(shape, 70, 0.01);
+    const at::Tensor angle = at::arange(kLength, at::kDouble) * (M_PI / kLength);
+    const double radius = std::sqrt(kScore * std::sqrt(32.0));
+    for (at::Tensor* x : {&batch.q, &batch.k}) {
+      x->select(2, 0).select(1, 0).copy_(angle.cos() * radius);
+      x->select(2, 1).select(1, 0).copy_(angle.sin() * radius);
+    }
+    batch.first_row = {kFirst};
+    const Batch moved = on_device(batch);
+    const RowStatsOptions options = options_of(shape, batch);
+    const RowStats got = row_stats(moved.q, moved.k, moved.cu_seqlens, options);
+    const RowStats expected = reference::row_stats(batch.q, batch.k, batch.cu_seqlens, options);
+    ASSERT_LT(expected.distance[0][kLength - 1].item<double>(), kLength / 4.0);
+    expect_row_stats(got, expected, kScore);
+    EXPECT_EQ(at::count_nonzero(got.lse.slice(1, 0, kFirst)).item<int64_t>(), 0);
+
+    const at::Tensor fai =
+        attention_fai(moved.q, moved.k, got.lse, moved.cu_seqlens, options.scale, 10, 100, moved.first_row);
+    expect_within("fai", fai,
+                  reference::attention_fai(batch.q, batch.k, batch.cu_seqlens, options.scale, 10, 100,
+                                           batch.first_row, 0),
+                  kScore);
+    // The mean over a single row is a diagonal of the band.
+    const at::Tensor band = attention_band(moved.q, moved.k, got.lse, moved.cu_seqlens, options.scale, 10,
+                                           100, on_device(at::ones({1})));
+    for (int64_t d : {10, 11, 57, 100}) {
+      const at::Tensor diagonal = reference::attention_fai(batch.q, batch.k, batch.cu_seqlens, options.scale,
+                                                           d, d, batch.first_row, 0);
+      expect_within("band", band.select(1, d - 10).slice(0, kFirst),
+                    diagonal[0].slice(0, kFirst - d, kLength - d), kScore);
+    }
+    std::vector<int64_t> step_of(kLength, -1);
+    std::fill(step_of.begin() + kFirst, step_of.end(), 0);
+    std::vector<std::vector<int64_t>> anchors(1);
+    for (int64_t s = 1; s < kFirst; s += 97) anchors[0].push_back(s);
+    const at::Tensor mass =
+        anchor_mass(moved.q, moved.k, got.lse_ns, moved.cu_seqlens, options.scale, step_of, anchors, {0});
+    expect_within("anchor_mass", mass,
+                  reference::anchor_mass(batch.q, batch.k, batch.cu_seqlens, options.scale, shape.num_sink,
+                                         step_of, anchors, {0}, 0),
+                  kScore);
+    EXPECT_GT(mass[0][kLength - 1].item<double>(), 0.005);
   }
-  batch.first_row = {kLength - 200};
-  const Batch moved = on_device(batch);
-  const RowStatsOptions options = options_of(shape, batch);
-  const RowStats got = row_stats(moved.q, moved.k, moved.cu_seqlens, options);
-  const RowStats expected = reference::row_stats(batch.q, batch.k, batch.cu_seqlens, options);
-  ASSERT_LT(expected.distance[0][kLength - 1].item<double>(), kLength / 4.0);
-  expect_row_stats(got, expected, 50);
-  EXPECT_EQ(at::count_nonzero(got.lse.slice(1, 0, kLength - 200)).item<int64_t>(), 0);
 }
 
 TEST_P(LongAttention, RisingScoresAtThirtyTwoThousandTokens) {
