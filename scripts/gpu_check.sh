@@ -91,17 +91,35 @@ log=$out/gpu_check.log
 : > "$log"
 entries=$out/.entries
 : > "$entries"
+[ -n "$dry" ] || rm -f "$out"/model_bench_*.json "$out/train_metrics.jsonl"
 bad=0
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2> /dev/null || true)
 commit=$(cat "$bin/commit" 2> /dev/null || git rev-parse HEAD 2> /dev/null || echo unknown)
 
 text_of() { python3 -c 'import json, sys; print(json.dumps(sys.stdin.read().strip()))'; }
 
+# What the attention tap costs: share of the scoring forward it rides on, and perf/tap_share of the short training run.
+tap_figures() {
+  python3 - "$out" << 'EOF'
+import glob, json, pathlib, statistics, sys
+out = pathlib.Path(sys.argv[1])
+forward = []
+for name in sorted(glob.glob(f"{out}/model_bench_*.json")):
+    bench = json.load(open(name))
+    forward += [{"dtype": bench["dtype"], "T": r["T"], "in_turns": round(r["ratio"] - 1, 5), "by_parts": round(r["ratio_by_parts"] - 1, 5)}
+                for r in bench["rows"] if r["what"] == "tap"]
+training = out / "train_metrics.jsonl"
+events = map(json.loads, training.read_text().splitlines()) if training.exists() else []
+shares = [e["perf/tap_share"] for e in events if "perf/tap_share" in e]
+print(json.dumps({"of_scoring_forward": forward, "of_training_step": statistics.median(shares) if shares else None}))
+EOF
+}
+
 # After every part, so that a call that is cut off leaves what it has.
 gpu=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2> /dev/null | head -1 || true)
 write_results() {
-  { printf '{"date": "%s", "commit": "%s", "device": %s, "minutes": %s, "seconds": %d, "parts": [\n' \
-      "$(date -u +%FT%TZ)" "$commit" "$(echo "${gpu:-no GPU}" | text_of)" "$minutes" "$((SECONDS - begin))"
+  { printf '{"date": "%s", "commit": "%s", "device": %s, "minutes": %s, "seconds": %d, "tap_share": %s, "parts": [\n' \
+      "$(date -u +%FT%TZ)" "$commit" "$(echo "${gpu:-no GPU}" | text_of)" "$minutes" "$((SECONDS - begin))" "$(tap_figures)"
     sed '$!s/$/,/' "$entries"
     echo ']}'; } > "$out/results.json"
 }
@@ -147,7 +165,8 @@ short_run() {
   "$bin/pan-ppo" train --config configs/quickstart.json --run-dir "$folder/run" --set model.device=cuda --set train.iterations=3 \
     --set eval.num_problems=64 --set checkpoint.every=2
   "$bin/pan-ppo" eval --model "$folder/run" --output "$folder/eval" --limit 64
-  cat "$folder/run/metrics.jsonl"
+  cp "$folder/run/metrics.jsonl" "$out/train_metrics.jsonl"
+  grep -o '"perf/[a-z_]*": *[^,}]*' "$out/train_metrics.jsonl"
   rm -rf "$folder"
 }
 generation() {
