@@ -36,8 +36,10 @@ at::Tensor response_hidden(const model::Decoder& decoder, const PackedRows& pack
 kernels::LogprobEntropy response_logprobs(const model::Decoder& decoder, const at::Tensor& hidden,
                                           const PackedRows& packed, double temperature,
                                           bool entropy_gradient) {
-  return kernels::logprob_entropy(hidden, decoder.output_weight(), packed.targets,
-                                  {.temperature = temperature, .entropy_gradient = entropy_gradient});
+  // Every target was a token of the forward that made `hidden`, and the embedding has looked it up.
+  return kernels::logprob_entropy(
+      hidden, decoder.output_weight(), packed.targets,
+      {.temperature = temperature, .entropy_gradient = entropy_gradient, .targets_in_range = true});
 }
 
 at::Tensor gather(const at::Tensor& flat, const std::vector<int64_t>& offsets, const MicroBatch& micro,

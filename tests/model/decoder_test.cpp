@@ -108,6 +108,20 @@ TEST_P(Model, TapHandsOverRotatedQueriesAndKeysAndChangesNothing) {
       1e-4);
 }
 
+TEST_P(Model, TapChangesNothingInBfloat16) {
+  const std::string folder = folder_of(GetParam());
+  const auto decoder = load_decoder(folder, {.dtype = at::kBFloat16});
+  const Batch batch = pack(rows_of(expected_of(folder)["tokens"]), at::kCPU);
+  int64_t layers = 0;
+  const AttentionTap tap{{1, 2}, [&](const kernels::LayerQk& layer) {
+                           EXPECT_EQ(layer.q.scalar_type(), at::kBFloat16);
+                           kernels::row_stats(layer.q, layer.k, batch.cu_seqlens, {.scale = layer.scale});
+                           ++layers;
+                         }};
+  EXPECT_TRUE(at::equal(decoder->hidden(batch, &tap), decoder->hidden(batch)));
+  EXPECT_EQ(layers, 2);
+}
+
 TEST_P(Model, GradientsMatchTransformers) {
   if (!GetParam().has_gradients) return;  // half precision weights: transformers' gradients are not stored
   const std::string folder = folder_of(GetParam());

@@ -63,28 +63,31 @@ TEST(Scorer, GivesTheUntruncatedSoftmaxOfTheRowBefore) {
 }
 
 TEST(Scorer, HandsTheTapToTheVisitorAndChangesNothing) {
-  Tiny tiny(4);
-  const auto s = random_sequences(12, 2);
-  tiny.config.ppo.micro_batch_tokens = 40;
-  const UpdatePlan plan = plan_update(s, tiny.config.ppo, 1, 0);
-  const Scorer scorer(tiny.models(), {});
-  const ScoredBatch plain = scorer.score(s, plan.scoring());
-  std::vector<int64_t> seen;
-  const ScoredBatch tapped = scorer.score(s, plan.scoring(), {0, 1}, [&](const Capture& c) {
-    ASSERT_EQ(c.layers.size(), 2u);
-    EXPECT_EQ(c.layers[1].layer, 1);
-    EXPECT_EQ(c.layers[0].q.size(0), c.batch.num_tokens());
-    ASSERT_EQ(c.batch.num_sequences(), static_cast<int64_t>(c.sequences.size()));
-    for (size_t k = 0; k < c.sequences.size(); ++k) {
-      const TrainSequence& x = c.all[static_cast<size_t>(c.sequences[k])];
-      EXPECT_EQ(c.batch.cu_seqlens[k + 1] - c.batch.cu_seqlens[k], static_cast<int64_t>(x.tokens.size()));
-      seen.push_back(x.id);
-    }
-  });
-  EXPECT_EQ(seen.size(), 12u);
-  EXPECT_TRUE(same_bits(plain.logprobs, tapped.logprobs));
-  EXPECT_TRUE(same_bits(plain.entropy, tapped.entropy));
-  EXPECT_TRUE(same_bits(plain.values, tapped.values));
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    SCOPED_TRACE(c10::toString(type));
+    Tiny tiny(4, type);
+    const auto s = random_sequences(12, 2);
+    tiny.config.ppo.micro_batch_tokens = 40;
+    const UpdatePlan plan = plan_update(s, tiny.config.ppo, 1, 0);
+    const Scorer scorer(tiny.models(), {});
+    const ScoredBatch plain = scorer.score(s, plan.scoring());
+    std::vector<int64_t> seen;
+    const ScoredBatch tapped = scorer.score(s, plan.scoring(), {0, 1}, [&](const Capture& c) {
+      ASSERT_EQ(c.layers.size(), 2u);
+      EXPECT_EQ(c.layers[1].layer, 1);
+      EXPECT_EQ(c.layers[0].q.size(0), c.batch.num_tokens());
+      ASSERT_EQ(c.batch.num_sequences(), static_cast<int64_t>(c.sequences.size()));
+      for (size_t k = 0; k < c.sequences.size(); ++k) {
+        const TrainSequence& x = c.all[static_cast<size_t>(c.sequences[k])];
+        EXPECT_EQ(c.batch.cu_seqlens[k + 1] - c.batch.cu_seqlens[k], static_cast<int64_t>(x.tokens.size()));
+        seen.push_back(x.id);
+      }
+    });
+    EXPECT_EQ(seen.size(), 12u);
+    EXPECT_TRUE(same_bits(plain.logprobs, tapped.logprobs));
+    EXPECT_TRUE(same_bits(plain.entropy, tapped.entropy));
+    EXPECT_TRUE(same_bits(plain.values, tapped.values));
+  }
 }
 
 TEST(Scorer, NamesTheSequenceWhoseScoreIsNotFinite) {
