@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that only a GPU can show, in one call of at most nine minutes: tests, compute-sanitizer, benchmarks, a short
-# training run. Results go to a folder: results.json (what ran, how it ended), gpu_check.log, and a JSON file per benchmark.
+# training run. Results go to a folder: results.json (what ran, how it ended, what the tap costs), gpu_check.log, and a JSON file per benchmark.
 #
 #   scripts/gpu_check.sh [--out DIR] [--minutes N] [--only PART,PART] [--model DIR]
 #   scripts/gpu_check.sh --bin DIR|FILE.tar.xz     use programs built elsewhere instead of building them here
@@ -64,7 +64,7 @@ find_torch() {
 if [ -n "$bin" ]; then
   step="opening --bin $bin"
   if [ -f "$bin" ]; then
-    unpacked=$(mktemp -d)
+    unpacked=$(mktemp -d); trap 'rm -rf "$unpacked"' EXIT
     python3 -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2])' "$bin" "$unpacked" || fail "it is no archive made by --pack"
     bin=$unpacked
   fi
