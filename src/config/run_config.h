@@ -34,6 +34,7 @@ struct RunConfig {
   checkpoint::CheckpointConfig checkpoint;
 
   int64_t sequences_per_iteration() const { return train.prompts_per_iteration * train.samples_per_prompt; }
+  int64_t longest_sequence() const { return train.max_prompt_tokens + rollout.max_new_tokens; }
 };
 void describe(core::Fields& f, RunConfig& c);
 

@@ -201,6 +201,10 @@ void describe(core::Fields& f, RlConfig& c) {
 
 bool needs_critic(const RlConfig& config) { return config.advantage.estimator == Estimator::kGae; }
 
+bool has_separate_critic(const RlConfig& config) {
+  return needs_critic(config) && config.critic.mode == CriticMode::kSeparate;
+}
+
 KlPlace kl_place(const RlConfig& config) {
   if (config.kl.coefficient == 0) return KlPlace::kNone;
   if (config.kl.in != KlPlace::kAuto) return config.kl.in;

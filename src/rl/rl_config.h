@@ -111,7 +111,8 @@ std::vector<std::string> check(const RlConfig& config, const RlFacts& facts);
 KlPlace kl_place(const RlConfig& config);
 KlEstimator kl_estimator(const RlConfig& config);
 Aggregation token_aggregation(const RlConfig& config);
-bool needs_reference(const RlConfig& config);  // a reference model has to be loaded
-bool needs_critic(const RlConfig& config);     // values are used (gae only)
+bool needs_reference(const RlConfig& config);      // a reference model has to be loaded
+bool needs_critic(const RlConfig& config);         // values are used (gae only)
+bool has_separate_critic(const RlConfig& config);  // a model of its own gives them
 
 }  // namespace pan::rl

@@ -4,10 +4,10 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "core/error.h"
+#include "core/stopwatch.h"
 #include "rl/forward.h"
 #include "rl/kl.h"
 #include "rl/loss.h"
@@ -17,16 +17,6 @@ namespace pan::rl {
 namespace {
 
 using Sums = std::map<std::string, double>;
-
-class Stopwatch {
- public:
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 // Sums; the extreme for names that end in _max or _min.
 void merge(const std::string& name, double value, Sums& into) {
@@ -123,7 +113,7 @@ class UpdateRun {
     for (const EpochPlan& epoch : in_.plan.epochs)
       for (const Minibatch& minibatch : epoch)
         total_micro_ += passes * static_cast<int64_t>(minibatch.size());
-    const Stopwatch watch;
+    const core::Stopwatch watch;
     if (separate) loop(critic_phase_, [this](const Minibatch& m) { return critic_step(m); });
     result_.critic_seconds = watch.seconds();
     if (!stopped() && !warming)

@@ -4,36 +4,17 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <map>
 #include <optional>
 #include <utility>
 
 #include "core/error.h"
+#include "core/stopwatch.h"
 #include "rollout/sampling.h"
 
 namespace pan::rollout {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// Adds the time of a scope to a counter.
-class Stopwatch {
- public:
-  explicit Stopwatch(double& total_s) : total_s_(total_s) {}
-  ~Stopwatch() { total_s_ += seconds_since(start_); }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-
- private:
-  double& total_s_;
-  Clock::time_point start_ = Clock::now();
-};
 
 // A distinct prompt. Its keys and values stay in `slot` after a response grew behind them, until another
 // prompt takes the slot; while they are there, further samples of the prompt copy them.
@@ -158,8 +139,8 @@ class Run {
 
   void report() {
     if (!hooks_.on_progress) return;
-    hooks_.on_progress({num_finished_, static_cast<int64_t>(requests_.size()), stats_.num_new_tokens,
-                        seconds_since(start_)});
+    hooks_.on_progress(
+        {num_finished_, static_cast<int64_t>(requests_.size()), stats_.num_new_tokens, watch_.seconds()});
   }
 
   bool has_free_slot() const {
@@ -239,7 +220,7 @@ class Run {
   void prefill(const std::vector<std::vector<int64_t>>& fresh, const std::vector<int64_t>& slots,
                const std::vector<int64_t>& prompts) {
     if (fresh.empty()) return;
-    const Stopwatch watch(stats_.prefill_s);
+    const core::ScopeTimer timer(stats_.prefill_s);
     const model::Batch batch = model::pack(fresh, decoder_.options().device);
     const at::Tensor hidden = decoder_.prefill(batch, cache_, slots);  // [B, C]
     for (size_t i = 0; i < prompts.size(); ++i)
@@ -273,7 +254,7 @@ class Run {
     }
     at::Tensor hidden;  // [B, C]
     {
-      const Stopwatch watch(stats_.decode_s);
+      const core::ScopeTimer timer(stats_.decode_s);
       hidden = decoder_.decode(tokens.to(decoder_.options().device), cache_, slots);
     }
     ++stats_.num_steps;
@@ -284,7 +265,7 @@ class Run {
   void draw(const at::Tensor& hidden, size_t first) {
     at::Tensor logits;  // [B, V]
     {
-      const Stopwatch watch(stats_.logits_s);
+      const core::ScopeTimer timer(stats_.logits_s);
       logits = model::output_logits(decoder_, hidden);
     }
     std::vector<core::rng::Key> keys;
@@ -299,7 +280,7 @@ class Run {
   }
 
   Draws checked_draws(const at::Tensor& logits, const std::vector<core::rng::Key>& keys, size_t first) {
-    const Stopwatch watch(stats_.sample_s);
+    const core::ScopeTimer timer(stats_.sample_s);
     try {
       return sample_rows(logits, sampler_, keys);
     } catch (const NonFiniteLogits& e) {
@@ -354,7 +335,7 @@ class Run {
   std::vector<Row> rows_;
   size_t next_ = 0;  // first request that is waiting
   int64_t num_finished_ = 0;
-  Clock::time_point start_ = Clock::now();
+  core::Stopwatch watch_;
 };
 
 }  // namespace
@@ -385,7 +366,7 @@ std::vector<Sample> Generator::run(const std::vector<Request>& requests, const R
   if (requests.empty()) return {};
   // Not InferenceMode: tables that the decoder fills on first use must stay usable in training.
   const c10::NoGradGuard no_grad;
-  const Stopwatch watch(stats_.total_s);
+  const core::ScopeTimer timer(stats_.total_s);
   return Run(decoder_, tokenizer_, options_, requests, hooks, stats_).run();
 }
 

@@ -78,9 +78,7 @@ void check_vocabulary(const tokenizer::Tokenizer& tokenizer, const model::Arch& 
 // Critic and policy read the same tokens.
 void check_critic(const config::RunConfig& c, const model::Arch& policy) {
   const std::string& folder = c.rl.critic.path;
-  const bool named =
-      rl::needs_critic(c.rl) && c.rl.critic.mode == rl::CriticMode::kSeparate && !folder.empty();
-  if (!named) return;
+  if (!rl::has_separate_critic(c.rl) || folder.empty()) return;
   PAN_CHECK(core::is_folder(folder), kData, "there is no such critic folder")
       .where(folder)
       .pointer("/critic/path")
@@ -95,7 +93,7 @@ void check_critic(const config::RunConfig& c, const model::Arch& policy) {
       .expected("vocab_size " + std::to_string(policy.vocab_size) + ", as in " + c.model.path)
       .got(std::to_string(critic.vocab_size))
       .remedy("Take a critic that was made from a model with this tokenizer, or leave critic.path out");
-  const int64_t longest = c.train.max_prompt_tokens + c.rollout.max_new_tokens;
+  const int64_t longest = c.longest_sequence();
   PAN_CHECK(longest <= critic.max_positions, kData, "prompt and answer do not fit the critic's context")
       .where(folder)
       .pointer("/critic/path")
@@ -125,8 +123,7 @@ void check_tap(const Session& s, const model::Arch& arch) {
                          .head_size = arch.head_dim,
                          .num_heads = arch.num_heads,
                          .num_key_heads = arch.num_kv_heads,
-                         .num_tokens = std::max(c.rl.ppo.micro_batch_tokens,
-                                                c.train.max_prompt_tokens + c.rollout.max_new_tokens),
+                         .num_tokens = std::max(c.rl.ppo.micro_batch_tokens, c.longest_sequence()),
                          .band_lo = c.rhythm.h_lo,
                          .band_hi = c.rhythm.h_hi});
   PAN_CHECK(support.yes, kConfig, "the attention statistics cannot be computed for this model here")
@@ -142,7 +139,7 @@ void load_plain_models(Session& s, const OpenOptions& options, const model::Deco
   s.policy = model::load_decoder(options.policy_folder.empty() ? c.model.path : options.policy_folder,
                                  decoder_options);
   if (rl::needs_reference(c.rl)) s.reference = model::load_decoder(c.model.path, decoder_options);
-  if (!rl::needs_critic(c.rl) || c.rl.critic.mode == rl::CriticMode::kShared) return;
+  if (!rl::has_separate_critic(c.rl)) return;
   std::string folder = options.critic_folder;
   if (folder.empty()) folder = c.rl.critic.path.empty() ? c.model.path : c.rl.critic.path;
   model::Critic critic = model::load_critic(folder, decoder_options);
@@ -160,7 +157,7 @@ void load_adapted_models(Session& s, const OpenOptions& options,
   fresh.path.clear();
   s.reference = model::load_decoder(c.model.path, decoder_options);
   s.policy = model::with_adapters(*s.reference, options.policy_folder.empty() ? c.model.lora : fresh, seed);
-  if (rl::needs_critic(c.rl) && c.rl.critic.mode == rl::CriticMode::kSeparate) {
+  if (rl::has_separate_critic(c.rl)) {
     if (c.rl.critic.path.empty()) {
       s.critic = model::with_adapters(*s.reference, fresh, seed);
     } else {
@@ -224,8 +221,8 @@ std::unique_ptr<Session> open_session(const config::RunConfig& config, const Ope
   check_vocabulary(*s.tokenizer, arch, config.model.path);
   if (options.critic_folder.empty()) check_critic(config, arch);
   check_eval_data(config, *s.task);
-  const int64_t longest = config.train.max_prompt_tokens + config.rollout.max_new_tokens;
-  PAN_CHECK(longest <= arch.max_positions, kConfig, "prompt and answer do not fit the model's context")
+  PAN_CHECK(config.longest_sequence() <= arch.max_positions, kConfig,
+            "prompt and answer do not fit the model's context")
       .pointer("/train/max_prompt_tokens")
       .expected("train.max_prompt_tokens + rollout.max_new_tokens <= " + std::to_string(arch.max_positions))
       .got(std::to_string(config.train.max_prompt_tokens) + " + " +

@@ -4,13 +4,13 @@
 #include <ATen/DeviceAccelerator.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/stopwatch.h"
 #include "rhythm/credit.h"
 #include "rhythm/text.h"
 #include "rl/advantage.h"
@@ -18,16 +18,6 @@
 
 namespace pan::train {
 namespace {
-
-class Stopwatch {
- public:
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 // Work queued on a GPU is done before a clock is read.
 void wait_for(at::Device device) {
@@ -113,7 +103,7 @@ Round sample_round(Session& s, Iteration& it, rollout::Generator& generator, int
   std::vector<tasks::Answer> answers;
   for (size_t i = 0; i < round.samples.size(); ++i)
     answers.push_back({&round.prompts[i / static_cast<size_t>(group_size)].problem, &round.samples[i].text});
-  const Stopwatch watch;
+  const core::Stopwatch watch;
   round.verdicts = s.task->judge_all(answers);
   it.seconds["reward"] += watch.seconds();
   it.sampled += static_cast<int64_t>(round.samples.size());
@@ -172,7 +162,7 @@ at::Tensor credit_tensor(const Session& s, const Iteration& it) {
 }  // namespace
 
 void run_rollout(Session& s, Iteration& it, const StageHooks& hooks) {
-  const Stopwatch watch;
+  const core::Stopwatch watch;
   rollout::GeneratorOptions options{.seed = static_cast<uint64_t>(s.config.seed),
                                     .stop_tokens = s.stop_tokens,
                                     .sampling = s.config.rollout};
@@ -212,7 +202,7 @@ void run_rollout(Session& s, Iteration& it, const StageHooks& hooks) {
 }
 
 void run_scoring(Session& s, Iteration& it, const StageHooks& hooks) {
-  const Stopwatch watch;
+  const core::Stopwatch watch;
   std::string phase = "scoring";
   rl::ScorerOptions options;
   options.temperature = s.config.rollout.temperature;
@@ -233,7 +223,7 @@ void run_scoring(Session& s, Iteration& it, const StageHooks& hooks) {
   if (tapped) it.rhythm.resize(it.sequences.size());
   auto visitor = [&](const rl::Capture& capture) {
     wait_for(s.device);  // the forward is not the tap's
-    const Stopwatch tap_watch;
+    const core::Stopwatch tap_watch;
     std::vector<rhythm::SequenceText> texts;
     for (int64_t i : capture.sequences) {
       const rl::TrainSequence& sequence = capture.all[static_cast<size_t>(i)];
@@ -253,7 +243,7 @@ void run_scoring(Session& s, Iteration& it, const StageHooks& hooks) {
 
 void run_rhythm(Session& s, Iteration& it) {
   if (!s.config.rhythm.enabled) return;
-  const Stopwatch watch;
+  const core::Stopwatch watch;
   std::vector<rhythm::Outcome> outcomes;
   for (size_t i = 0; i < it.sequences.size(); ++i)
     outcomes.push_back({it.sequences[i].truncated, it.verdicts[i].correct});
@@ -265,7 +255,7 @@ void run_rhythm(Session& s, Iteration& it) {
 }
 
 void run_advantages(Session& s, Iteration& it) {
-  const Stopwatch watch;
+  const core::Stopwatch watch;
   const rl::RewardInput input{.sequences = it.sequences,
                               .scored = it.scored,
                               .task_reward = it.task_rewards,
@@ -278,7 +268,7 @@ void run_advantages(Session& s, Iteration& it) {
 }
 
 bool run_update(Session& s, Iteration& it, const StageHooks& hooks) {
-  const Stopwatch watch;
+  const core::Stopwatch watch;
   s.update_progress = [&](int64_t done, int64_t total) {
     if (hooks.progress) hooks.progress({"updating", "optimizer step", done, total});
     return true;
