@@ -112,7 +112,11 @@ class SftTrainer {
     core::check_log_file();
     if (changed_) save();
     SftOutcome outcome;
-    if (config_.eval.every > 0 && config_.eval.at_start && step_ == 0) evaluate();
+    if (eval_due()) {
+      evaluate();
+      // A stop signal had this step saved before its evaluation: its metric decides what is kept.
+      if (saved_ == step_ && !eval_due()) save();
+    }
     const double begin = now_s();
     const int64_t first = step_;
     while (step_ < config_.sft.steps) {
@@ -129,11 +133,11 @@ class SftTrainer {
       core::check_log_file();
       if (step_ % config_.sft.log_every == 0 || step_ == config_.sft.steps)
         report(outcome.final_loss, begin, first);
-      if (config_.eval.every > 0 && (step_ % config_.eval.every == 0 || step_ == config_.sft.steps))
-        evaluate();
+      if (eval_due()) evaluate();
       if (config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0) save();
     }
     if (saved_ != step_) save();
+    outcome.stopped = outcome.stopped || eval_due();
     outcome.steps = step_;
     core::check_log_file();
     return outcome;
@@ -343,6 +347,14 @@ class SftTrainer {
          .should_stop = [] { return core::stop_requested(); }});
   }
 
+  // Also after a resume, where a stop kept the evaluation of the last step from being done.
+  bool eval_due() const {
+    const eval::EvalConfig& c = config_.eval;
+    if (c.every == 0 || last_eval_step_ >= step_) return false;
+    if (step_ == 0) return c.at_start;
+    return step_ % c.every == 0 || step_ == config_.sft.steps;
+  }
+
   void evaluate() {
     const at::NoGradGuard no_grad;
     eval::Evaluation e;
@@ -350,7 +362,7 @@ class SftTrainer {
       e = measure();
     } catch (const core::Error& error) {
       if (error.kind() != core::ErrorKind::kInterrupted) throw;
-      core::log_info("stopped while evaluating; this evaluation is left out");
+      core::log_info("stopped while evaluating; the evaluation is done again after a resume");
       return;
     }
     eval::write_evaluation(dir_->eval_folder(step_), e);
@@ -359,7 +371,7 @@ class SftTrainer {
     for (const auto& [key, value] : e.metrics) event["eval/" + key] = value;
     log_->write(event);
     metric_ = e.metrics;
-    metric_step_ = step_;
+    metric_step_ = last_eval_step_ = step_;
   }
 
   void save(bool remove_old = true) {
@@ -384,6 +396,7 @@ class SftTrainer {
                    {"position", prompts_->position()},
                    {"skipped", prompts_->num_skipped()},
                    {"tokens", num_tokens_},
+                   {"last_eval_step", last_eval_step_},
                    {"log_bytes", log_->size_bytes()},
                    {"text_bytes", core::sync_log_file()}});
     w.add_section("config", kVersion, resolved(config_));
@@ -436,7 +449,8 @@ class SftTrainer {
     prompts_->set_num_skipped(integer("/skipped"));
     num_tokens_ = integer("/tokens");
     log_bytes_ = static_cast<uint64_t>(integer("/log_bytes"));
-    // Older versions did not record it.
+    // Older versions recorded neither.
+    last_eval_step_ = state.contains("last_eval_step") ? integer("/last_eval_step") : step_;
     text_bytes_ =
         state.contains("text_bytes") ? static_cast<uint64_t>(integer("/text_bytes")) : text_bytes_before_;
     for (const auto& [key, value] : c.metrics())
@@ -457,7 +471,8 @@ class SftTrainer {
   std::unique_ptr<metrics::JsonlWriter> log_;
   rl::StepReport last_;
   std::map<std::string, double> metric_;
-  int64_t end_of_turn_ = -1, prompt_length_ = 0, step_ = 0, saved_ = -1, num_tokens_ = 0, metric_step_ = -1;
+  int64_t end_of_turn_ = -1, prompt_length_ = 0, step_ = 0, saved_ = -1, num_tokens_ = 0, metric_step_ = -1,
+          last_eval_step_ = -1;
   uint64_t log_bytes_ = 0, text_bytes_ = 0, text_bytes_before_ = 0;
   std::string first_bad_;
 };

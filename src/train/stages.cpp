@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/log.h"
 #include "core/stopwatch.h"
 #include "rhythm/credit.h"
 #include "rhythm/text.h"
@@ -55,6 +56,7 @@ bool groups_are_due(const Session& s, int64_t iteration) {
 // One extra pass over the first calibration_sequences rollouts decides which heads are local and which
 // global.
 void calibrate(Session& s, const Iteration& it, const rl::Scorer& scorer, const StageHooks& hooks) {
+  core::log_debug("iteration " + std::to_string(it.index + 1) + ": calibrating");
   const auto n = std::min(s.config.rhythm.calibration_sequences, static_cast<int64_t>(it.sequences.size()));
   std::vector<int64_t> order(static_cast<size_t>(n));
   for (int64_t i = 0; i < n; ++i) order[static_cast<size_t>(i)] = i;

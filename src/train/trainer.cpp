@@ -157,6 +157,7 @@ class Trainer {
         break;
       }
     }
+    if (outcome.end == TrainEnd::kDone && eval_due()) outcome.end = TrainEnd::kSignal;  // left undone by one
     if (!weights_are_dirty_ && last_saved_ != s_->state.iteration) save();
     outcome.iterations = s_->state.iteration;
     outcome.resumable_at = last_saved_;

@@ -5,12 +5,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "core/json.h"
 #include "core/log.h"
+#include "core/signals.h"
 #include "model/decoder.h"
 #include "pan/tokenizer.h"
 #include "support/support.h"
@@ -153,6 +155,68 @@ TEST_F(SftTrainerTest, ResumeDoublesNoLine) {
     EXPECT_EQ(parts[i].at("step"), i + 1);
     for (const char* key : {"sft/loss", "sft/lr", "sft/grad_norm", "sft/tokens"})
       EXPECT_EQ(parts[i].at(key), whole[i].at(key)) << key << " of step " << i + 1;
+  }
+}
+
+int64_t lines_to_go = 0;
+void count_line() {
+  if (--lines_to_go == 0) core::request_stop();
+}
+
+// The line before an evaluation is that of its step: a stop behind it comes with the first token.
+TEST_F(SftTrainerTest, AnEvaluationThatIsStoppedIsDoneAfterTheResume) {
+  SftConfig c = config(kPairs, 4);
+  c.eval.every = 2;
+  c.eval.at_start = true;
+  c.eval_max_new_tokens = 4;
+  c.checkpoint.every = 2;
+  c.checkpoint.keep_last = 9;
+  core::set_log_level(core::LogLevel::kInfo);
+  const auto captured = [&](const std::string& name, bool resume, SftOutcome& outcome) {
+    ::testing::internal::CaptureStderr();
+    outcome = train({.config = c, .run_dir = folder_ / name, .resume = resume});
+    core::set_log_file("");
+    return ::testing::internal::GetCapturedStderr();
+  };
+  const auto events = [&](const std::string& name) {
+    std::vector<core::Json> rows = steps(name);
+    for (core::Json& row : rows) row.erase("timing_s/step");
+    return rows;
+  };
+  const auto file = [&](const std::string& name, const std::string& in) {
+    return read_text((folder_ / name) + "/" + in);
+  };
+  SftOutcome outcome;
+  captured("first", false, outcome);  // warnings that come once per process are out of the way
+  const std::string log = captured("whole", false, outcome);
+  EXPECT_FALSE(outcome.stopped);
+  for (const std::string before : {"run folder", "step 2/4", "step 4/4"}) {
+    SCOPED_TRACE(before);
+    const std::string name = "stopped after " + before.substr(0, 6);
+    lines_to_go =
+        std::count(log.begin(), log.begin() + static_cast<std::ptrdiff_t>(log.find(before)), '\n') + 1;
+    core::set_log_hooks(nullptr, count_line);
+    const std::string said = captured(name, false, outcome);
+    core::set_log_hooks(nullptr, nullptr);
+    core::reset_stop();
+    EXPECT_TRUE(outcome.stopped);
+    EXPECT_NE(said.find("stopped while evaluating; the evaluation is done again"), std::string::npos) << said;
+    captured(name, true, outcome);
+    EXPECT_FALSE(outcome.stopped);
+    EXPECT_EQ(events(name), events("whole"));
+    for (const char* step : {"step_000000", "step_000002", "step_000004"})
+      EXPECT_EQ(file(name, "eval/" + std::string(step) + "/samples.jsonl"),
+                file("whole", "eval/" + std::string(step) + "/samples.jsonl"));
+    for (const char* kind : {"latest", "best"}) {
+      const std::string weights = "checkpoints/" + std::string(kind) + "/policy/model.safetensors";
+      EXPECT_EQ(file(name, weights), file("whole", weights)) << kind;
+    }
+    // The figures that decide which one is best are in the checkpoint.
+    for (const char* step : {"step_000002", "step_000004"}) {
+      const std::string manifest = "checkpoints/" + std::string(step) + "/manifest.json";
+      EXPECT_EQ(core::Json::parse(file(name, manifest)).at("metrics"),
+                core::Json::parse(file("whole", manifest)).at("metrics"));
+    }
   }
 }
 
