@@ -1,6 +1,7 @@
 #include "train/dry_run.h"
 
 #include <cstdio>
+#include <filesystem>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -33,6 +34,15 @@ std::string existing_parent(std::string path) {
   return path.empty() ? "." : path;
 }
 
+// Of all files in it; 0 where there is no such folder.
+int64_t folder_bytes(const std::string& path) {
+  if (!core::is_folder(path)) return 0;
+  int64_t bytes = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(path))
+    if (entry.is_regular_file() && !entry.is_symlink()) bytes += static_cast<int64_t>(entry.file_size());
+  return bytes;
+}
+
 void add_memory(std::vector<std::string>& lines, const MemoryPlan& plan) {
   lines.push_back("memory plan:");
   for (const auto& [name, bytes] : plan.resident) lines.push_back("  " + size_text(bytes) + "  " + name);
@@ -54,14 +64,16 @@ void check_weights(const config::RunConfig& c) {
   const model::DecoderOptions options{.dtype = compute_type(c.model), .device = at::kCPU};
   const auto policy = model::load_decoder(c.model.path, options);
   if (c.model.lora.enabled()) model::with_adapters(*policy, c.model.lora, 0);
-  if (rl::needs_critic(c.rl) && c.rl.critic.mode == rl::CriticMode::kSeparate && !c.rl.critic.path.empty())
+  if (rl::has_separate_critic(c.rl) && !c.rl.critic.path.empty())
     model::load_critic(c.rl.critic.path, options);
 }
 
 }  // namespace
 
 std::string check_disk(const DiskPlan& plan, const std::string& run_dir) {
-  const auto free = static_cast<int64_t>(core::disk().free_bytes(existing_parent(run_dir)));
+  // A resumed run has some of its checkpoints already, and they make room for their successors.
+  const int64_t there = folder_bytes(run_dir + "/checkpoints");
+  const int64_t free = static_cast<int64_t>(core::disk().free_bytes(existing_parent(run_dir))) + there;
   const int64_t needed = plan.checkpoint_bytes * plan.num_checkpoints;
   PAN_CHECK(needed <= free, kIo, "the checkpoints do not fit on the disk")
       .where(run_dir)
@@ -70,7 +82,7 @@ std::string check_disk(const DiskPlan& plan, const std::string& run_dir) {
       .remedy("Lower checkpoint.keep_last or keep_best, or choose another --run-dir");
   return "disk plan: checkpoints of " + size_text(plan.checkpoint_bytes) + ", at most " +
          std::to_string(plan.num_checkpoints) + " at a time = " + size_text(needed) +
-         "; free: " + size_text(free);
+         "; free: " + size_text(free) + (there > 0 ? ", the present ones included" : "");
 }
 
 std::vector<std::string> dry_run(const config::RunConfig& config, const std::string& run_dir,
@@ -105,8 +117,9 @@ std::vector<std::string> dry_run(const config::RunConfig& config, const std::str
                   std::to_string(longest) + " tokens (limit " +
                   std::to_string(config.train.max_prompt_tokens) + "); " + std::to_string(read) +
                   " prompts were read");
-  add_memory(lines, plan_memory(config, arch));
-  lines.push_back(check_disk(plan_disk(config, arch), run_dir));
+  const ModelSizes sizes = read_sizes(config);
+  add_memory(lines, plan_memory(config, sizes));
+  lines.push_back(check_disk(plan_disk(config, sizes), run_dir));
   check_weights(config);
   lines.push_back("everything is valid");
   return lines;

@@ -14,7 +14,8 @@ std::vector<std::string> dry_run(const config::RunConfig& config, const std::str
                                  bool config_only);
 
 struct DiskPlan;
-// What the checkpoints of a run take, as one line. Error: kIo where that is more than is free.
+// What the checkpoints of a run take, as one line. Error: kIo where that is more than is free, the run's
+// checkpoints of now counted as free.
 std::string check_disk(const DiskPlan& plan, const std::string& run_dir);
 
 }  // namespace pan::train

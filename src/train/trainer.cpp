@@ -61,6 +61,12 @@ void check_prompts(Session& s, double seconds) {
   s.prompts->check(std::min(left, c.prompts_per_iteration), left, seconds);
 }
 
+ModelSizes sizes_of(const Session& s) {
+  ModelSizes sizes{.policy = s.policy->arch()};
+  if (s.critic) sizes.critic = s.critic->arch();
+  return sizes;
+}
+
 uint64_t size_or_none(const std::string& path) {
   return std::filesystem::is_regular_file(path) ? core::file_size(path) : 0;
 }
@@ -77,7 +83,7 @@ Opened open_run(const TrainRequest& request) {
     RunDir::check_free(request.run_dir);
     std::unique_ptr<Session> session = open_session(request.config);
     check_prompts(*session, request.read_ahead_s);
-    check_disk(plan_disk(request.config, session->policy->arch()), request.run_dir);
+    check_disk(plan_disk(request.config, sizes_of(*session)), request.run_dir);
     RunDir dir = RunDir::create(request.run_dir, config::resolved(request.config));
     core::set_log_file(dir.log_path());
     core::log_info("run folder " + dir.path());
@@ -90,6 +96,7 @@ Opened open_run(const TrainRequest& request) {
   Resumed resumed =
       resume_session(dir, request.config, {.allow_change = request.allow_change, .program = request.program});
   check_prompts(*resumed.session, request.read_ahead_s);
+  check_disk(plan_disk(request.config, sizes_of(*resumed.session)), request.run_dir);
   if (resumed.log_lengths.text) cut_text_log(dir.log_path(), *resumed.log_lengths.text, logged_before);
   update_config(dir, request.config);
   return {.dir = std::move(dir),
@@ -112,7 +119,7 @@ class Trainer {
     last_saved_ = opened.found ? s_->state.iteration : -1;
     if (opened.metric) last_metric_ = {s_->state.iteration, *opened.metric};
     longest_save_s_ =
-        static_cast<double>(plan_disk(config(), s_->policy->arch()).checkpoint_bytes) / kBytesPerSecond;
+        static_cast<double>(plan_disk(config(), sizes_of(*s_)).checkpoint_bytes) / kBytesPerSecond;
     const LoggedTimes times = newest_times(dir_.metrics_path());
     longest_iteration_s_ = times.iteration_s;
     longest_eval_s_ = times.evaluation_s;

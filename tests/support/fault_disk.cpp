@@ -186,6 +186,7 @@ void FaultDisk::symlink(const std::string& target, const std::string& path) {
 }
 
 uint64_t FaultDisk::free_bytes(const std::string& path) {
+  if (free_) return *free_;
   const uint64_t free = real().free_bytes(path);
   core::set_disk(this);
   return free;
