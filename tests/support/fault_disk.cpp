@@ -36,7 +36,8 @@ class FaultDisk::Writer : public core::FileWriter {
   void write(const void* data, size_t size) override {
     const bool half = disk_.step("write", path_);
     if (half) size /= 2;
-    const size_t room = static_cast<size_t>(std::min<int64_t>(static_cast<int64_t>(size), disk_.bytes_left_));
+    size_t room = static_cast<size_t>(std::min<int64_t>(static_cast<int64_t>(size), disk_.bytes_left_));
+    if (!disk_.full_.empty() && path_.find(disk_.full_) != std::string::npos) room = size / 2;
     disk_.synced_.try_emplace(path_, core::file_size(path_));
     file_->write(data, room);
     disk_.bytes_left_ -= static_cast<int64_t>(room);

@@ -5,9 +5,10 @@
 //   disk.fail_at(7, Fault::kError);           // operation 7 throws; the ones after it work
 //   disk.fail_at(7, Fault::kShortWrite);      // if it is a write: half of the bytes arrive, then it throws
 //   disk.fail_at(7, Fault::kCrash);           // throws Crash; nothing reaches the disk any more
-//   disk.report_free(1000);                   // what free_bytes() tells
-//   disk.limit_bytes(1000);                   // writes beyond fail with ENOSPC until something is removed
-//   disk.lose_unsynced(Loss::kData);          // after a crash: what a power cut does
+//   disk.fill_under("tfevents");              // writes to such paths fail with ENOSPC, half of the bytes
+//   there disk.report_free(1000);                   // what free_bytes() tells disk.limit_bytes(1000); //
+//   writes beyond fail with ENOSPC until something is removed disk.lose_unsynced(Loss::kData);          //
+//   after a crash: what a power cut does
 #pragma once
 
 #include <cstdint>
@@ -39,6 +40,7 @@ class FaultDisk : public core::Disk {
 
   void fail_at(int64_t operation, Fault fault);  // counted from 0
   void limit_bytes(int64_t bytes);
+  void fill_under(const std::string& path_part) { full_ = path_part; }
   void report_free(uint64_t bytes) { free_ = bytes; }  // instead of what the file system says
   int64_t operations() const { return operations_; }
   void lose_unsynced(Loss loss);
@@ -71,6 +73,7 @@ class FaultDisk : public core::Disk {
   bool crashed_ = false;
   int64_t bytes_left_ = INT64_MAX;
   std::optional<uint64_t> free_;
+  std::string full_;
   std::map<std::string, uint64_t> synced_;  // bytes of a file that survive a power cut; absent: all of them
   std::vector<Change> changes_;
 };

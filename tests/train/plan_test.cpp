@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "metrics/tensorboard.h"
 #include "support/fault_disk.h"
 #include "support/support.h"
 #include "train/memory_plan.h"
@@ -132,6 +133,34 @@ TEST_F(PlanTest, StartAndResumeAreRefusedWhereTheCheckpointsDoNotFit) {
   EXPECT_EQ(pan::testing::read_text(run_dir + "/metrics.jsonl"), metrics);
   disk.report_free(static_cast<uint64_t>(needed - plan.checkpoint_bytes));
   EXPECT_EQ(refusal(run_dir, true), "");
+}
+
+TEST_F(PlanTest, AFullDiskUnderTheEventFileEndsTheRunAtItsCheckpoint) {
+  const std::string whole = folder_ / "whole", run_dir = folder_ / "run";
+  const config::RunConfig one = config({"train.iterations=1", "eval.every=0"}),
+                          two = config({"train.iterations=2", "eval.every=0"});
+  train({.config = two, .run_dir = whole});
+  train({.config = one, .run_dir = run_dir});
+  const std::string events = metrics::EventWriter::path_in(run_dir + "/tensorboard");
+  const std::string before = pan::testing::read_text(events);
+  {
+    FaultDisk disk;
+    disk.fill_under("tfevents");
+    try {
+      train({.config = two, .run_dir = run_dir, .resume = true});
+      ADD_FAILURE() << "the run did not notice";
+    } catch (const core::Error& error) {
+      EXPECT_EQ(error.kind(), core::ErrorKind::kIo);
+      for (const std::string& part :
+           {events, std::string("expected room for what the run writes"),
+            std::string("checkpoint of iteration 1 is untouched"), "pan-ppo resume " + run_dir})
+        EXPECT_THAT(error.what(), ::testing::HasSubstr(part));
+    }
+  }
+  core::set_log_file("");
+  EXPECT_EQ(pan::testing::read_text(events), before) << "half a record was left behind";
+  train({.config = two, .run_dir = run_dir, .resume = true});
+  EXPECT_EQ(pan::testing::comparable_metrics(run_dir), pan::testing::comparable_metrics(whole));
 }
 
 }  // namespace
