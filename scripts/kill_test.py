@@ -1,5 +1,6 @@
 """The work of kill_test.sh: a run that is killed again and again against one that is not."""
 import argparse
+import collections
 import hashlib
 import json
 import pathlib
@@ -11,13 +12,16 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 UNCOMPARED = ("timing", "perf/")  # they depend on the clock and the memory
 PHASES = ("starting", "sampling", "scoring", "updating", "evaluating", "writing")
-MARK = re.compile(r"iteration \d+: (sampling|scoring|updating|evaluating|writing)$|checkpoint of iteration \d+ written",
-                  re.MULTILINE)
+REQUIRED = dict.fromkeys(PHASES, 1) | {"writing": 3}  # kills in each
+MIN_KILLS = 20
+MAX_RETRIES = 60  # further kills for phases that were missed
+MARK = re.compile(r"iteration \d+: (sampling|scoring|updating|evaluating|writing)$|checkpoint of iteration \d+ written")
 
 # Everything a resume has to restore: adaptive KL, moments of z, refreshed head groups, critic warm-up, best-K,
 # a bfloat16 model with float32 masters, a schedule, evaluations.
@@ -78,53 +82,75 @@ def being_written(run):
     return folder.is_dir() and any(".tmp-" in entry.name for entry in folder.iterdir())
 
 
-def phase_of(text):
-    """What the run was doing, by the last line of --debug that says so."""
-    marks = [match.group(1) or "between" for match in MARK.finditer(text)]
-    return marks[-1] if marks else "starting"
+class Child:
+    """A run whose stderr is read as it comes, so that each phase is known the moment it begins."""
+
+    def __init__(self, arguments):
+        self.process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                                        errors="replace")
+        self.marks = [("starting", time.monotonic())]
+        self.text = ""
+        self.ended = False
+        self.news = threading.Condition()
+        self.reader = threading.Thread(target=self.read)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stderr:
+            now = time.monotonic()
+            match = MARK.search(line.rstrip())
+            with self.news:
+                self.text += line
+                if match or line.startswith("iteration "):
+                    self.marks.append(((match and match.group(1)) or "between", now))
+                    self.news.notify()
+        with self.news:
+            self.ended = True
+            self.news.notify()
+
+    def wait_for(self, phase, times):
+        """Returns when `phase` has begun so many times, also where it is over by then, or at the end of the run."""
+        with self.news:
+            self.news.wait_for(lambda: self.ended or sum(name == phase for name, _ in self.marks) >= times)
+
+    def finish(self):
+        self.reader.join()
+        return self.process.wait()
+
+    def kill(self):
+        """False where the run had ended by itself."""
+        if self.process.poll() is not None:
+            return False
+        self.process.kill()
+        return self.finish() == -signal.SIGKILL
 
 
-def kill_once(arguments, run, rng, phase, seconds, log):
-    """Starts the run and kills it in its first `phase`. Returns what was hit and None, or None and the exit code."""
-    begin = log.stat().st_size if log.exists() else 0
-    with open(log, "ab") as out:
-        child = subprocess.Popen(arguments, stdout=out, stderr=out)
-        deadline = time.monotonic() + (rng.uniform(0, seconds[phase]) if phase == "starting" else 120)
-        while time.monotonic() < deadline and child.poll() is None:
-            if phase != "starting" and phase_of(log.read_bytes()[begin:].decode(errors="replace")) == phase:
-                time.sleep(rng.uniform(0, 0.9 * seconds[phase]))
-                break
-            time.sleep(0.0005)
-        if child.poll() is not None:
-            return None, child.returncode
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-    hit = phase_of(log.read_bytes()[begin:].decode(errors="replace"))
-    if hit == "writing" and not being_written(run):
-        hit = "between"
-    return hit, None
+def kill_once(arguments, run, phase, times, delay):
+    """Starts the run and kills it `delay` seconds after `phase` began for that many times. Returns what was hit, by the
+    last line that says so, or None where the run ended before."""
+    child = Child(arguments)
+    child.wait_for(phase, times)
+    # The logs are synced first; what is meant are the moments in which a checkpoint is half there.
+    while phase == "writing" and child.marks[-1][0] == phase and not child.ended and not being_written(run):
+        time.sleep(0.0005)
+    time.sleep(delay)
+    if not child.kill():
+        return None, child
+    hit = child.marks[-1][0]
+    return "between" if hit == "writing" and not being_written(run) else hit, child
 
 
 def leave_alone(arguments):
     """Runs to the end. Returns the exit code, stderr, and the mean seconds of each phase."""
-    begin = last = time.monotonic()
-    phase, total, number, text = "starting", dict.fromkeys(PHASES, 0.0), dict.fromkeys(PHASES, 0), ""
-    child = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    for line in child.stderr:
-        text += line
-        match = MARK.search(line.rstrip())
-        if not match and not line.startswith("iteration "):
-            continue
-        now = time.monotonic()
-        if phase in total:
-            total[phase] += now - last
-            number[phase] += 1
-        phase, last = (match.group(1) if match else None) or "between", now
-    code = child.wait()
-    seconds = {name: total[name] / max(1, number[name]) for name in PHASES}
-    print(f"  {time.monotonic() - begin:.1f} s; seconds of a phase: " +
+    child = Child(arguments)
+    code = child.finish()
+    lengths = {name: [] for name in PHASES}
+    for (name, begin), (_, end) in zip(child.marks, child.marks[1:]):
+        lengths.get(name, []).append(end - begin)
+    seconds = {name: sum(values) / max(1, len(values)) for name, values in lengths.items()}
+    print(f"  {time.monotonic() - child.marks[0][1]:.1f} s; mean seconds of a phase: " +
           ", ".join(f"{name} {value:.3f}" for name, value in seconds.items()), flush=True)
-    return code, text, seconds
+    return code, child.text, seconds
 
 
 def logged_iterations(run):
@@ -149,9 +175,10 @@ def compare_lines(name, expected, actual, differences):
 
 
 def without_lengths(path):
-    """state.json but for the lengths of the logs that hold times: their digits differ."""
+    """state.json but for the lengths of the logs that hold times: digits and number of these differ (an iteration tells
+    how long the checkpoint before it took, but not the first one after a resume)."""
     state = json.loads(path.read_text())
-    for name in ("metrics", "text"):
+    for name in ("metrics", "events", "text"):
         state["logs"]["state"].pop(name)
     return state
 
@@ -252,7 +279,7 @@ def compare(left_alone, killed):
 def main():
     parser = argparse.ArgumentParser(prog="kill_test.sh")
     parser.add_argument("--binary", default=str(ROOT / "build/release/bin/pan-ppo"))
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=24)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep")
     options = parser.parse_args()
@@ -260,16 +287,78 @@ def main():
         parser.error(f"{options.binary} does not exist; build it (scripts/build.sh) or give --binary")
     if options.keep and pathlib.Path(options.keep).exists():
         parser.error(f"{options.keep} exists already")
-    rng = random.Random(options.seed)
+    if options.kills < MIN_KILLS:
+        parser.error(f"--kills {options.kills}: at least {MIN_KILLS} make a test")
     with tempfile.TemporaryDirectory() as temporary:
         work = pathlib.Path(options.keep or temporary).resolve()
         work.mkdir(parents=True, exist_ok=True)
-        return kill_and_compare(str(pathlib.Path(options.binary).resolve()), options.kills, rng, work)
+        return kill_and_compare(str(pathlib.Path(options.binary).resolve()), options.kills, random.Random(options.seed), work)
+
+
+def next_target(number, kills, counts):
+    """The phases in turn; after that those that were hit too rarely, None where there is none."""
+    if number < kills:
+        return PHASES[number % len(PHASES)]
+    return next((phase for phase in PHASES if counts[phase] < REQUIRED[phase]), None)
+
+
+class Failure(Exception):
+    pass
+
+
+class KilledRuns:
+    """Runs that are killed until enough kills are done. One that reaches its end before that is compared too, and
+    another one begins: how fast the machine is decides nothing."""
+
+    def __init__(self, binary, work):
+        self.binary, self.work = binary, work
+        self.number, self.differences = 0, []
+        self.begin()
+
+    def begin(self):
+        self.number += 1
+        self.run = self.work / f"killed_{self.number}"
+        self.arguments = command(self.binary, self.work, self.run.name)
+
+    def check(self, child):
+        code = child.finish()
+        if code != 0:
+            raise Failure(f"a resume after a kill failed with exit code {code}\n" +
+                          "".join(child.text.splitlines(True)[-5:]))
+        print(f"comparing {self.run.name} with left_alone", flush=True)
+        self.differences += compare(self.work / "left_alone", self.run)
+
+    def kill(self, phase, times, delay):
+        """Returns what was hit."""
+        hit, child = kill_once(self.arguments, self.run, phase, times, delay)
+        while hit is None:
+            self.check(child)
+            self.begin()
+            hit, child = kill_once(self.arguments, self.run, phase, times, delay)
+        return hit
+
+
+def kill_all(runs, kills, rng, seconds):
+    """Kills per phase. Each time a phase is missed, the next kill aimed at it comes sooner after its line."""
+    counts, sooner = collections.Counter(), dict.fromkeys(PHASES, 1.0)
+    number = 0
+    while (phase := next_target(number, kills, counts)) is not None:
+        if number == kills + MAX_RETRIES:
+            raise Failure(f"{number} kills hit {phase} {counts[phase]} times, {REQUIRED[phase]} expected")
+        times = 1 if phase == "starting" else rng.choice((1, 1, 2))
+        hit = runs.kill(phase, times, rng.uniform(0, 0.9 * seconds[phase] * sooner[phase]))
+        if hit != phase:
+            sooner[phase] /= 2
+        counts[hit] += 1
+        number += 1
+        print(f"kill {number:2d}: aimed at {phase}, hit {hit}; {iterations_done(runs.run)} iterations in the log of "
+              f"{runs.run.name}", flush=True)
+    return counts
 
 
 def kill_and_compare(binary, kills, rng, work):
-    # Between two kills the run advances by two iterations at most: an evaluation follows every second one.
-    RUN["train"]["iterations"] = 2 * kills + 4
+    # A run that is killed this often ends not far from the last kill.
+    RUN["train"]["iterations"] = max(12, kills + 4)
     RUN["model"]["path"] = str(make_model(binary, work))
     (work / "run.json").write_text(json.dumps(RUN, indent=1))
     print(f"left alone: {RUN['train']['iterations']} iterations", flush=True)
@@ -277,33 +366,20 @@ def kill_and_compare(binary, kills, rng, work):
     if code != 0:
         print(f"verdict: the run that was left alone failed with exit code {code}\n{errors}")
         return 1
-
-    run, log = work / "killed", work / "killed.log"
-    arguments = command(binary, work, "killed")
-    counts = {}
-    for number in range(kills):
-        hit, code = kill_once(arguments, run, rng, PHASES[number % len(PHASES)], seconds, log)
-        if hit is None:
-            what = "ended before it could be killed" if code == 0 else f"failed with exit code {code} after a kill"
-            print(f"verdict: the run {what} ({number} kills)\n" + "".join(log.read_text().splitlines(True)[-5:]))
-            return 1
-        counts[hit] = counts.get(hit, 0) + 1
-        print(f"kill {number + 1:2d}: {hit}, {iterations_done(run)} iterations in the log", flush=True)
-    last = subprocess.run(arguments, capture_output=True, text=True)
-    if last.returncode != 0:
-        print(f"verdict: the last resume failed with exit code {last.returncode}\n{last.stderr}")
+    runs = KilledRuns(binary, work)
+    try:
+        counts = kill_all(runs, kills, rng, seconds)
+        runs.check(Child(runs.arguments))
+    except Failure as failure:
+        print(f"verdict: {failure}")
         return 1
-    print("comparing")
-    differences = compare(work / "left_alone", run)
     hits = ", ".join(f"{count} {hit}" for hit, count in sorted(counts.items()))
-    missed = [phase for phase in PHASES if phase not in counts]
-    if missed and kills >= 2 * len(PHASES):
-        differences.append(f"no kill hit: {', '.join(missed)}")
-    if differences:
-        print("\n".join("  DIFFERENT " + line for line in differences))
-        print(f"verdict: {len(differences)} differences after {kills} kills ({hits})")
+    what = f"after {sum(counts.values())} kills of {runs.number} run{'s' if runs.number > 1 else ''} ({hits})"
+    if runs.differences:
+        print("\n".join("  DIFFERENT " + line for line in runs.differences))
+        print(f"verdict: {len(runs.differences)} differences {what}")
         return 1
-    print(f"verdict: the same bit for bit after {kills} kills ({hits})")
+    print(f"verdict: the same bit for bit {what}")
     return 0
 
 
