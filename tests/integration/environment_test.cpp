@@ -36,6 +36,23 @@ TEST_F(Cli, IdleThreadsSleepUnlessTheUserSaysOtherwise) {
   EXPECT_EQ(own.err.find("GOMP_SPINCOUNT = '1000'"), std::string::npos) << own.err;
 }
 
+TEST_F(Cli, WarnsWhereBfloat16IsEmulated) {
+  const Words words = {"train", "--config", write_config(), "--run-dir", path("run"), "--dry-run", "--set"};
+  const auto warns = [&](const std::string& isa, const std::string& type) {
+    Words all = words;
+    all.push_back("model.dtype=" + type);
+    const Result r = pan_behind("PAN_ISA=" + isa + " ", all);
+    EXPECT_EQ(r.code, 0) << r.err;
+    return r.err.find("warning: this processor has no bfloat16 arithmetic and emulates it") !=
+           std::string::npos;
+  };
+  EXPECT_TRUE(warns("baseline", "bfloat16"));
+  EXPECT_FALSE(warns("baseline", "float32"));
+  const bool native = pan({"--version"}).out.find("instruction set avx512_bf16") != std::string::npos ||
+                      pan({"--version"}).out.find("instruction set amx") != std::string::npos;
+  EXPECT_FALSE(native && warns("avx512_bf16", "bfloat16"));
+}
+
 TEST_F(Cli, BlamesTheFlagOrTheLineOfTheFile) {
   const std::string config = write_config();
   const auto eval = [&](const Words& more) {
