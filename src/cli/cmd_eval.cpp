@@ -6,7 +6,7 @@
 
 #include "cli/commands.h"
 #include "cli/open_model.h"
-#include "config/load.h"
+#include "config/evaluation.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/signals.h"
@@ -45,15 +45,11 @@ config::RunConfig configuration(const Options& o, const eval::ModelLocation& loc
   if (o.limit) overrides.push_back("eval.num_problems=" + std::to_string(*o.limit));
   if (o.temperature) overrides.push_back("eval.temperature=" + std::to_string(*o.temperature));
   overrides.insert(overrides.end(), o.set.begin(), o.set.end());
-  // Batch sizes and the like of a training configuration do not matter here, so only the tree is read, pairs
-  // are not checked.
-  config::Places places(path.empty() ? "the command line" : path, text);
-  places.apply(tree, overrides);
-  config::RunConfig config;
   try {
-    core::read_fields([&](core::Fields& f) { describe(f, config); }, tree,
-                      path.empty() ? "the command line" : path,
-                      [&](const std::string& pointer) { return places.line_of(pointer); });
+    const config::Loaded loaded =
+        config::load_evaluation(std::move(tree), path.empty() ? "the command line" : path, overrides, text);
+    for (const std::string& note : loaded.notes) core::log_warn(note);
+    return loaded.config;
   } catch (core::Error& error) {
     // A flag is named as it was written.
     const std::string at = error.pointer_text();
@@ -64,13 +60,6 @@ config::RunConfig configuration(const Options& o, const eval::ModelLocation& loc
     if (flag != nullptr && error.where_text() == "--set") error.where(flag);
     throw;
   }
-  PAN_CHECK(config.eval.samples == 1 || config.eval.temperature > 0, kConfig,
-            "several greedy answers to a problem are all the same")
-      .pointer("/eval/samples")
-      .expected("1, or --temperature above 0")
-      .got(std::to_string(config.eval.samples))
-      .remedy("Add --temperature 1");
-  return config;
 }
 
 // What was not named on the command line comes from the run or is a default: all of it is said.

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "config/evaluation.h"
 #include "config/idle.h"
 #include "config/run_config.h"
 #include "core/error.h"
@@ -36,23 +37,19 @@ void check_layers(const std::string& text) {
               "`pan-ppo config explain rhythm.layers` says what it means");
 }
 
-void check_temperatures(const RunConfig& c) {
+void check_temperature(const RunConfig& c) {
   PAN_CHECK(c.rollout.temperature > 0, kConfig,
             "training cannot sample greedily: every answer to a prompt would be the same")
       .pointer("/rollout/temperature")
       .expected("> 0")
       .got("0")
       .remedy("Set rollout.temperature to 1.0");
-  const auto check = [](const char* pointer, double temperature, const char* expected) {
-    PAN_CHECK(temperature == 0 || temperature >= rollout::kLowestTemperature, kConfig,
-              "logits cannot be divided by so small a temperature")
-        .pointer(pointer)
-        .expected(expected + core::dump_json(rollout::kLowestTemperature))
-        .got(core::dump_json(temperature))
-        .remedy("Raise it; 1.0 is usual in training");
-  };
-  check("/rollout/temperature", c.rollout.temperature, ">= ");
-  check("/eval/temperature", c.eval.temperature, "0 (greedy) or >= ");
+  PAN_CHECK(c.rollout.temperature >= rollout::kLowestTemperature, kConfig,
+            "logits cannot be divided by so small a temperature")
+      .pointer("/rollout/temperature")
+      .expected(">= " + core::dump_json(rollout::kLowestTemperature))
+      .got(core::dump_json(c.rollout.temperature))
+      .remedy("Raise it; 1.0 is usual in training");
 }
 
 void check_stages(const RunConfig& c) {
@@ -101,7 +98,7 @@ std::vector<std::string> check(const RunConfig& c) {
   std::vector<std::string> notes =
       rl::check(c.rl, {c.sequences_per_iteration(), c.train.samples_per_prompt, c.rollout.max_new_tokens});
   check_stages(c);
-  check_temperatures(c);
+  check_temperature(c);
   PAN_CHECK(
       !c.train.dynamic_sampling.enabled || c.train.samples_per_prompt > 1, kConfig,
       "with one answer a prompt, all answers to a prompt have the same reward and dynamic sampling drops all")
@@ -109,12 +106,7 @@ std::vector<std::string> check(const RunConfig& c) {
       .expected("false, or train.samples_per_prompt >= 2")
       .got("true with train.samples_per_prompt = " + std::to_string(c.train.samples_per_prompt))
       .remedy("Raise train.samples_per_prompt or turn train.dynamic_sampling.enabled off");
-  PAN_CHECK(c.eval.samples == 1 || c.eval.temperature > 0, kConfig,
-            "several greedy answers to a problem are all the same")
-      .pointer("/eval/samples")
-      .expected("1, or eval.temperature > 0")
-      .got(std::to_string(c.eval.samples))
-      .remedy("Set eval.samples to 1, or eval.temperature to 1.0");
+  check_decoding(c.eval);
   check_metric(c);
   if (c.rollout.top_k > 0 || c.rollout.top_p < 1)
     notes.push_back(

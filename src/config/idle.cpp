@@ -79,6 +79,10 @@ void add_update(Notes& notes, const rl::RlConfig& c) {
              "without a critic, which only advantage.estimator = gae has");
 }
 
+void add_decoding(Notes& notes, const eval::EvalConfig& c) {
+  notes.idle(c.temperature == 0, {"/eval/top_p", "/eval/top_k"}, "with eval.temperature = 0 (greedy)");
+}
+
 void add_evaluation(Notes& notes, const RunConfig& c) {
   const std::string never = "in training with eval.every = 0";
   notes.idle(c.eval.every == 0,
@@ -91,7 +95,7 @@ void add_evaluation(Notes& notes, const RunConfig& c) {
   notes.idle(c.checkpoint.keep_best == 0 && c.train.early_stop_evals == 0,
              {"/checkpoint/metric", "/checkpoint/better"},
              "with checkpoint.keep_best = 0 and train.early_stop_evals = 0");
-  notes.idle(c.eval.temperature == 0, {"/eval/top_p", "/eval/top_k"}, "with eval.temperature = 0 (greedy)");
+  add_decoding(notes, c.eval);
 }
 
 void add_prompt(Notes& notes, const tokenizer::PromptConfig& c) {
@@ -126,6 +130,15 @@ std::vector<std::string> idle_settings(const RunConfig& c) {
   add_update(notes, c.rl);
   add_rhythm(notes, c.rhythm);
   add_evaluation(notes, c);
+  return notes.take();
+}
+
+std::vector<std::string> idle_in_evaluation(const RunConfig& c) {
+  Notes notes(c);
+  add_prompt(notes, c.prompt);
+  add_task(notes, c);
+  add_decoding(notes, c.eval);
+  notes.idle(c.eval.max_new_tokens > 0, {"/rollout/max_new_tokens"}, "with eval.max_new_tokens above 0");
   return notes.take();
 }
 

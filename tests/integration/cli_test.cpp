@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -248,6 +249,100 @@ TEST_F(Cli, ExplainsAndPrintsTheConfiguration) {
   ASSERT_EQ(once.code, 0) << once.err;
   write_text(path("again.json"), once.out);
   EXPECT_EQ(pan({"config", "print", "--config", path("again.json")}).out, once.out);
+}
+
+// What `config print` gives can be given back, and says the same.
+void expect_prints_again(const Result& once, const std::function<Result(const std::string&)>& print,
+                         const std::string& file) {
+  ASSERT_EQ(once.code, 0) << once.err;
+  write_text(file, once.out);
+  const Result again = print(file);
+  EXPECT_EQ(again.code, 0) << again.err;
+  EXPECT_EQ(again.out, once.out);
+}
+
+TEST_F(Cli, ExplainsTheFilesOfEachCommand) {
+  const auto explain = [&](const Words& more) {
+    Words words = {"config", "explain"};
+    words.insert(words.end(), more.begin(), more.end());
+    return pan(words);
+  };
+  const std::string sft = explain({"--for", "sft"}).out, experiment = explain({"--for", "experiment"}).out,
+                    eval = explain({"--for", "eval"}).out;
+  const core::Json keys = sft::resolved({});
+  for (const auto& [key, value] : keys.items()) EXPECT_NE(sft.find("/" + key), std::string::npos) << key;
+  for (const char* key : {"/sft/batch_size", "/init/hidden_size", "with /task/name = gsm8k"})
+    EXPECT_NE(sft.find(key), std::string::npos) << key;
+  for (const char* key : {"/base", "/arms", "/seeds", "/metric", "/power", "/curves"})
+    EXPECT_NE(experiment.find(key), std::string::npos) << key;
+  EXPECT_EQ(experiment.find("/task"), std::string::npos);
+  for (const char* key : {"/eval/samples", "/task/sizes", "/rollout/max_new_tokens", "/prompt/template"})
+    EXPECT_NE(eval.find(key), std::string::npos) << key;
+  for (const char* key : {"/eval/every", "/ppo", "/rollout/slots", "/checkpoint"})
+    EXPECT_EQ(eval.find(std::string("  ") + key + " "), std::string::npos) << key;
+  // A key is found wherever it is; --for says whose is meant.
+  EXPECT_EQ(explain({"sft.batch_size"}).out, explain({"sft.batch_size", "--for", "sft"}).out);
+  EXPECT_EQ(explain({"arms"}).out, explain({"arms", "--for", "experiment"}).out);
+  EXPECT_NE(explain({"optimizer.lr", "--for", "sft"}).out.find("1e-05"), std::string::npos);
+  expect_error(explain({"sft.batch_sze"}), 2, {"no such setting", "Did you mean sft/batch_size?"});
+  expect_error(explain({"ppo", "--for", "eval"}), 2, {"no such setting", "config explain --for eval"});
+  expect_error(explain({"--for", "trian"}), 2, {"--for", "trian"});
+}
+
+TEST_F(Cli, PrintsTheFilesOfEachCommand) {
+  const auto print = [&](const std::string& file, const Words& more) {
+    Words words = {"config", "print", "--config", file};
+    words.insert(words.end(), more.begin(), more.end());
+    return pan(words);
+  };
+  const auto plain = [&](const std::string& file) { return print(file, {}); };
+  const std::string sft_file = source_path("configs/quickstart_sft_1.json");
+  const Result sft = print(sft_file, {"--set", "sft.steps=7"});
+  expect_prints_again(sft, plain, path("sft.json"));
+  EXPECT_EQ(core::Json::parse(sft.out).at("sft").at("steps"), 7);
+  EXPECT_EQ(print(sft_file, {"--for", "sft"}).out, plain(sft_file).out);
+
+  const std::string base = write_config();
+  write_text(path("experiment.json"),
+             core::Json({{"base", base},
+                         {"arms", {{"off", {{"rhythm.lambda", 0}}}, {"on", {{"rhythm.lambda", 0.1}}}}},
+                         {"baseline", "off"},
+                         {"seeds", {1, 2}},
+                         {"output", path("out")}})
+                 .dump());
+  const Result experiment = print(path("experiment.json"), {"--set", "parallel=2"});
+  expect_prints_again(experiment, plain, path("printed.json"));
+  const core::Json tree = core::Json::parse(experiment.out);
+  EXPECT_EQ(tree.at("parallel"), 2);
+  EXPECT_EQ(tree.at("alpha"), 0.05);
+  EXPECT_EQ(tree.at("arms").at("on").at("rhythm.lambda"), 0.1);
+
+  for (const std::string& file : {base, sft_file}) {
+    const Result eval = print(file, {"--for", "eval", "--set", "eval.num_problems=3"});
+    expect_prints_again(
+        eval,
+        [&](const std::string& f) {
+          return print(f, {"--for", "eval"});
+        },
+        path("eval.json"));
+    const core::Json kept = core::Json::parse(eval.out);
+    EXPECT_EQ(kept.at("eval").at("num_problems"), 3);
+    EXPECT_FALSE(kept.contains("train"));
+    EXPECT_FALSE(kept.at("eval").contains("every"));
+  }
+  expect_error(print(base, {"--for", "sft"}), 2, {"no such setting"});
+}
+
+TEST_F(Cli, EvalSaysWhatHasNoEffect) {
+  const Result r = pan({"eval", "--model", model(), "--config", write_config(), "--output", path("ev"),
+                        "--limit", "1", "--set", "train.iterations=9", "--set", "eval.top_p=0.5"});
+  ASSERT_EQ(r.code, 0) << r.err;
+  for (const char* note : {"warning: /train/iterations: has no effect in an evaluation",
+                           "warning: /eval/top_p: has no effect with eval.temperature = 0"})
+    EXPECT_NE(r.err.find(note), std::string::npos) << r.err;
+  expect_error(
+      pan({"eval", "--model", model(), "--config", write_config(), "--output", path("ev"), "--samples", "3"}),
+      2, {"several greedy answers", "/eval/samples", "--temperature 1"});
 }
 
 TEST_F(Cli, EveryCommandHasHelp) {
