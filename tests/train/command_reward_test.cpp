@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/json.h"
-#include "train/tiny_run.h"
+#include "train/tiny_run_fixture.h"
 
 namespace pan::train {
 namespace {

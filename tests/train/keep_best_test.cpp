@@ -7,7 +7,7 @@
 
 #include "core/json.h"
 #include "train/session.h"
-#include "train/tiny_run.h"
+#include "train/tiny_run_fixture.h"
 
 namespace pan::train {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "config/load.h"
 #include "core/json.h"
-#include "train/tiny_run.h"
+#include "train/tiny_run_fixture.h"
 
 namespace pan::train {
 namespace {

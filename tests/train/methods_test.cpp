@@ -9,7 +9,7 @@
 #include <sstream>
 
 #include "core/json.h"
-#include "train/tiny_run.h"
+#include "train/tiny_run_fixture.h"
 
 namespace pan::train {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "core/json.h"
 #include "metrics/catalog.h"
-#include "train/tiny_run.h"
+#include "train/tiny_run_fixture.h"
 #include "train/verl_names.h"
 
 namespace pan::train {

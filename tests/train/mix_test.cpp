@@ -5,7 +5,7 @@
 
 #include "core/json.h"
 #include "metrics/catalog.h"
-#include "train/tiny_run.h"
+#include "train/tiny_run_fixture.h"
 
 namespace pan::train {
 namespace {

@@ -12,7 +12,7 @@
 #include "core/signals.h"
 #include "metrics/catalog.h"
 #include "support/support.h"
-#include "train/tiny_run.h"
+#include "train/tiny_run_fixture.h"
 
 namespace pan::train {
 namespace {
