@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything that only a GPU can show, in one call of at most nine minutes: tests, compute-sanitizer, benchmarks, a short
-# training run. Results go to a folder: results.json (what ran, how it ended, what the tap costs), gpu_check.log, and a JSON file per benchmark.
+# training run. Results go to a folder: results.json (what ran, how it ended, what the tap costs), gpu_check.log, and a JSON
+# file per benchmark.
 #
 #   scripts/gpu_check.sh [--out DIR] [--minutes N] [--only PART,PART] [--model DIR]
 #   scripts/gpu_check.sh --bin DIR|FILE.tar.xz     use programs built elsewhere instead of building them here
@@ -119,7 +120,7 @@ EOF
 gpu=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2> /dev/null | head -1 || true)
 write_results() {
   { printf '{"date": "%s", "commit": "%s", "device": %s, "minutes": %s, "seconds": %d, "tap_share": %s, "parts": [\n' \
-      "$(date -u +%FT%TZ)" "$commit" "$(echo "${gpu:-no GPU}" | text_of)" "$minutes" "$((SECONDS - begin))" "$(tap_figures)"
+      "$(date -u +%FT%TZ)" "$commit" "$(echo "${gpu:-no GPU}" | text_of)" "$minutes" "$((SECONDS - begin))" "$(tap_figures 2>> "$log" || echo null)"
     sed '$!s/$/,/' "$entries"
     echo ']}'; } > "$out/results.json"
 }

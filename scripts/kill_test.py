@@ -24,7 +24,7 @@ MAX_RETRIES = 60  # further kills for phases that were missed
 MARK = re.compile(r"iteration \d+: (sampling|scoring|updating|evaluating|writing)$|checkpoint of iteration \d+ written")
 
 # Everything a resume has to restore: adaptive KL, moments of z, refreshed head groups, critic warm-up, best-K,
-# a bfloat16 model with float32 masters, a schedule, evaluations.
+# a bfloat16 model with float32 masters, a learning-rate schedule, evaluations.
 RUN = {
     "seed": 3,
     "threads": 1,
@@ -37,7 +37,7 @@ RUN = {
     "ppo": {"minibatch_size": 4, "micro_batch_tokens": 256},
     "kl": {"controller": "adaptive", "coefficient": 0.05, "horizon": 100},
     "critic": {"warmup_iterations": 2},
-    "optimizer": {"lr": 1e-3},
+    "optimizer": {"lr": 1e-3, "schedule": "cosine"},
     "critic_optimizer": {"lr": 1e-3},
     "rhythm": {"refresh_every": 2, "calibration_sequences": 4, "min_content_tokens": 2, "z": {"min_steps": 2}},
     "eval": {"every": 2, "num_problems": 3, "slots": 4, "max_new_tokens": 8},
@@ -92,7 +92,7 @@ class Child:
         self.text = ""
         self.ended = False
         self.news = threading.Condition()
-        self.reader = threading.Thread(target=self.read)
+        self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
 
     def read(self):
@@ -111,7 +111,10 @@ class Child:
     def wait_for(self, phase, times):
         """Returns when `phase` has begun so many times, also where it is over by then, or at the end of the run."""
         with self.news:
-            self.news.wait_for(lambda: self.ended or sum(name == phase for name, _ in self.marks) >= times)
+            if not self.news.wait_for(lambda: self.ended or sum(name == phase for name, _ in self.marks) >= times, timeout=600):
+                self.process.kill()
+                sys.exit(f"kill_test: ten minutes went by without phase '{phase}'; the run is killed. Its last words:\n" +
+                         self.text[-2000:])
 
     def finish(self):
         self.reader.join()
@@ -358,7 +361,7 @@ def kill_all(runs, kills, rng, seconds):
 
 def kill_and_compare(binary, kills, rng, work):
     # A run that is killed this often ends not far from the last kill.
-    RUN["train"]["iterations"] = max(12, kills + 4)
+    RUN["train"]["iterations"] = kills + 4
     RUN["model"]["path"] = str(make_model(binary, work))
     (work / "run.json").write_text(json.dumps(RUN, indent=1))
     print(f"left alone: {RUN['train']['iterations']} iterations", flush=True)

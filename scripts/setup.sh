@@ -70,7 +70,7 @@ if [ "$(cat .deps/stamp 2> /dev/null || true)" != "$stamp" ]; then
     [ -z "$problem" ] || fail "$problem; point it at an unpacked LibTorch $torch_version, or unset it to use the Python wheel"
   else
     step="installing LibTorch $torch_version into .deps/venv"
-    say "LibTorch $torch_version from its Python wheel ($([ $cuda = ON ] && echo "about 4.7 GB" || echo "about 1.3 GB"))"
+    say "LibTorch $torch_version from its Python wheel ($([ $cuda = ON ] && echo "about 3.9 GB" || echo "about 1.3 GB"))"
     pip install $repair --no-deps "torch==$torch_version" || fail "pip could not install torch==$torch_version; check the network and the free disk space ($(df -h --output=avail . | tail -1 | tr -d ' ') free here)"
     if [ $cuda = ON ]; then
       # Everything that torch's metadata names for CUDA, without triton (640 MB that only Python uses).

@@ -5,10 +5,22 @@
 #                              sources are compiled for every architecture and the program is linked with them
 #   scripts/test.sh --quick    unit tests only
 #   scripts/test.sh --slow     also the slow tests
-case "${1:-}" in -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
+#   scripts/test.sh --external after a build: what needs the Python packages transformers and peft (PAN_TEST_PYTHON, default
+#                              python3), with PAN_TEST_MODEL=DIR also that model: logits, and all texts of data/gsm8k tokenized
+case "${1:-}" in -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 mode=${1:-}
+case "$mode" in "" | --quick | --slow | --external) ;; *) fail "unknown option $mode; see scripts/test.sh --help" ;; esac
 scripts/setup.sh
+if [ "$mode" = --external ]; then
+  configure_and_build build/release model_external_tests tokenizer_tool
+  export PAN_TEST_PYTHON=${PAN_TEST_PYTHON:-python3}
+  step="running the external tests"
+  ctest --test-dir build/release -L external --output-on-failure -V | grep -E '(OK|FAILED|SKIPPED) +\]|ifference|distance|PAN_TEST|Python with|tests passed'
+  [ -n "${PAN_TEST_MODEL:-}" ] || exit 0
+  step="comparing the tokenizer of $PAN_TEST_MODEL"
+  exec "$PAN_TEST_PYTHON" tests/tokenizer/check_model_folder.py --tool build/release/src/tokenizer/tokenizer_tool --gsm8k data/gsm8k
+fi
 mkdir -p build
 if [ "$mode" != --quick ]; then
   step="checking layers and format"

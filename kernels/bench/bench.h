@@ -35,7 +35,6 @@ struct Settings {
     return o;
   }
 };
-;
 
 // GFLOP/s that can be reached with inputs of a type: multiply-adds in registers with the instructions in use
 // (all threads), or on a GPU a product of 8192 x 8192 matrices.
@@ -79,7 +78,8 @@ constexpr ModelHeads kSmolLM2{"SmolLM2-135M", 9, 3, 64}, kQwen2{"Qwen2.5-0.5B", 
     kQwen3{"Qwen3-4B", 32, 8, 128};
 
 // at::scaled_dot_product_attention by its flash implementation only, by the memory-efficient one for float32
-// on a GPU, which has no other fused one. What it cannot do takes kNotRun ms, the reason on stderr. q [B, H,
+// on a GPU, which has no other fused one. Returns kNotRun where it cannot do
+// this, the reason on stderr. q [B, H,
 // Tq, D], k and v [B, Hkv, T, D].
 double sdpa_ms(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, bool is_causal,
                const Settings& settings);

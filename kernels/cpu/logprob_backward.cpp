@@ -4,7 +4,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <memory>
 
 #include "kernels/cpu/hot.h"
 #include "kernels/cpu/tasks.h"

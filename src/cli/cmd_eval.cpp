@@ -58,6 +58,7 @@ config::RunConfig configuration(const Options& o, const eval::ModelLocation& loc
                        : o.temperature && at == "/eval/temperature" ? "--temperature"
                                                                     : nullptr;
     if (flag != nullptr && error.where_text() == "--set") error.where(flag);
+    if (at == "/eval/samples") error.remedy(error.remedy_text() + " (--temperature 1)");
     throw;
   }
 }

@@ -19,6 +19,8 @@ std::vector<std::string> notes_of(RunConfig& c, const Places& places) {
     if (doc.type != "object" && places.line_of(doc.pointer) == core::kFromOverride &&
         !matters_in_evaluation(doc.pointer))
       notes.push_back(doc.pointer + ": has no effect in an evaluation");
+  if (c.eval.max_new_tokens > 0 && places.line_of("/rollout/max_new_tokens") == core::kFromOverride)
+    notes.push_back("/rollout/max_new_tokens: has no effect with eval.max_new_tokens above 0");
   const std::vector<std::string> idle = idle_in_evaluation(c);
   notes.insert(notes.end(), idle.begin(), idle.end());
   return notes;
@@ -80,7 +82,7 @@ void check_decoding(const eval::EvalConfig& c) {
       .pointer("/eval/samples")
       .expected("1, or eval.temperature > 0")
       .got(std::to_string(c.samples))
-      .remedy("Set eval.samples to 1, or eval.temperature to 1.0 (--temperature 1)");
+      .remedy("Set eval.samples to 1, or eval.temperature to 1.0");
 }
 
 }  // namespace pan::config

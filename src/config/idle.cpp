@@ -138,7 +138,6 @@ std::vector<std::string> idle_in_evaluation(const RunConfig& c) {
   add_prompt(notes, c.prompt);
   add_task(notes, c);
   add_decoding(notes, c.eval);
-  notes.idle(c.eval.max_new_tokens > 0, {"/rollout/max_new_tokens"}, "with eval.max_new_tokens above 0");
   return notes.take();
 }
 

@@ -51,6 +51,7 @@ void limit_spinning(char** argv) {
   // By its real name, which is what `ps` shows; where it cannot be started again the threads spin.
   std::error_code none;
   const auto program = std::filesystem::read_symlink("/proc/self/exe", none);
+  if (program.filename().string().starts_with("ld")) return;  // started through the dynamic loader
   ::execv(program.c_str(), argv);
 }
 

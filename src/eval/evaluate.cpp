@@ -1,15 +1,16 @@
 #include "eval/evaluate.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
 #include "core/log.h"
+#include "core/stopwatch.h"
 #include "eval/statistics.h"
 #include "rollout/record.h"
 
@@ -75,6 +76,8 @@ bool majority_is_right(const std::vector<tasks::Verdict>& verdicts) {
   return best_votes > 0 && verdicts[best].correct;
 }
 
+constexpr const char* kBootstrap = "bootstrap over items";
+
 void put_share(Evaluation& e, const std::string& key, const std::vector<double>& items,
                bool each_is_one_trial, uint64_t seed) {
   double sum = 0;
@@ -83,26 +86,31 @@ void put_share(Evaluation& e, const std::string& key, const std::vector<double>&
   e.metrics[key] = value;
   const Bounds b = each_is_one_trial ? wilson(std::llround(sum), static_cast<int64_t>(items.size()))
                                      : bootstrap_mean(items, seed);
-  e.intervals[key] = {value, b.low, b.high, each_is_one_trial ? "wilson" : "bootstrap over items"};
+  e.intervals[key] = {value, b.low, b.high, each_is_one_trial ? "wilson" : kBootstrap};
 }
 
 // What is reported of all items and of each group of them.
 struct Tally {
-  std::vector<double> share;  // of each item's answers that are right
-  double right_cells = 0, cells = 0, unanswered = 0, answers = 0;
+  std::vector<double> share;               // of each item's answers that are right
+  std::vector<double> right_cells, cells;  // of each item that has cells, all answers together
+  double unanswered = 0, answers = 0;
 
   void add(const Item& item, int64_t samples) {
     int64_t right = 0;
+    double in_place = 0;
     for (const tasks::Verdict& v : item.verdicts) {
       right += v.correct;
       unanswered += !v.answered;
-      right_cells += static_cast<double>(v.right_cells);
+      in_place += static_cast<double>(v.right_cells);
     }
     const auto k = static_cast<double>(samples);
     // A prompt that is too long is an item that was not answered.
     if (item.overlong) unanswered += k;
     answers += k;
-    cells += k * static_cast<double>(item.problem.num_cells);
+    if (item.problem.num_cells > 0) {
+      right_cells.push_back(in_place);
+      cells.push_back(k * static_cast<double>(item.problem.num_cells));
+    }
     share.push_back(static_cast<double>(right) / k);
   }
 };
@@ -111,7 +119,13 @@ struct Tally {
 void put_tally(const EvalRequest& r, const Tally& tally, const std::string& suffix, Evaluation& e) {
   put_share(e, "accuracy" + suffix, tally.share, r.config.samples == 1, r.seed);
   e.metrics["no_answer_rate" + suffix] = tally.unanswered / tally.answers;
-  if (tally.cells > 0) e.metrics["cell_accuracy" + suffix] = tally.right_cells / tally.cells;
+  if (tally.cells.empty()) return;
+  const std::string key = "cell_accuracy" + suffix;
+  const double value = std::accumulate(tally.right_cells.begin(), tally.right_cells.end(), 0.0) /
+                       std::accumulate(tally.cells.begin(), tally.cells.end(), 0.0);
+  const Bounds b = bootstrap_ratio(tally.right_cells, tally.cells, r.seed);
+  e.metrics[key] = value;
+  e.intervals[key] = {value, b.low, b.high, kBootstrap};
 }
 
 void summarise(const EvalRequest& r, const std::vector<Item>& items, Evaluation& e) {
@@ -184,7 +198,7 @@ core::Json results_of(const EvalRequest& r, const Evaluation& e) {
 }  // namespace
 
 Evaluation evaluate(const EvalRequest& r) {
-  const auto begin = std::chrono::steady_clock::now();
+  const core::Stopwatch watch;
   const int64_t max_new_tokens =
       r.config.max_new_tokens > 0 ? r.config.max_new_tokens : r.default_max_new_tokens;
   const int64_t context = r.decoder.arch().max_positions;
@@ -194,6 +208,12 @@ Evaluation evaluate(const EvalRequest& r) {
   Evaluation e;
   int64_t longest = 0;
   for (size_t i = 0; i < items.size(); ++i) {
+    // Some problems take long to make.
+    if (r.should_stop && r.should_stop())
+      throw core::Error(core::ErrorKind::kInterrupted, "the evaluation was interrupted")
+          .where("while making problems")
+          .got("a stop signal")
+          .remedy("Nothing was written; start the command again");
     items[i].problem = r.task.problem(tasks::Split::kEval, static_cast<int64_t>(i));
     const std::vector<int64_t> prompt = r.encode(items[i].problem);
     longest = std::max(longest, static_cast<int64_t>(prompt.size()));
@@ -233,7 +253,7 @@ Evaluation evaluate(const EvalRequest& r) {
   const auto n = static_cast<double>(samples.size());
   e.metrics["truncated_rate"] = samples.empty() ? 0 : truncated / n;
   e.metrics["response_length/mean"] = samples.empty() ? 0 : tokens / n;
-  e.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  e.seconds = watch.seconds();
   e.tokens_per_s = tokens / e.seconds;
   e.results = core::dump_json(results_of(r, e), 2) + "\n";
   return e;
@@ -269,17 +289,14 @@ std::string share_text(const Evaluation& e, const std::string& key) {
   return text;
 }
 
-// ", cells 71.0 %, no answer 3.0 %"
+// ", cells 71.0 % [69.2, 72.9], no answer 3.0 %"
 std::string rates_text(const Evaluation& e, const std::string& suffix) {
-  char text[64];
   std::string out;
-  for (const auto& [key, name] : {std::pair{"cell_accuracy", "cells"}, {"no_answer_rate", "no answer"}}) {
-    const auto found = e.metrics.find(key + suffix);
-    if (found == e.metrics.end()) continue;
-    std::snprintf(text, sizeof text, ", %s %.1f %%", name, 100 * found->second);
-    out += text;
-  }
-  return out;
+  if (e.intervals.count("cell_accuracy" + suffix) != 0)
+    out += ", cells" + share_text(e, "cell_accuracy" + suffix);
+  char text[64];
+  std::snprintf(text, sizeof text, ", no answer %.1f %%", 100 * e.metrics.at("no_answer_rate" + suffix));
+  return out + text;
 }
 
 }  // namespace
@@ -292,7 +309,8 @@ std::vector<std::string> evaluation_lines(const Evaluation& e) {
                 e.tokens_per_s);
   std::string shares;
   for (const auto& [key, interval] : e.intervals)
-    if (key.find('/') == std::string::npos) shares += (shares.empty() ? "" : ", ") + key + share_text(e, key);
+    if (key.find('/') == std::string::npos && key != "cell_accuracy")
+      shares += (shares.empty() ? "" : ", ") + key + share_text(e, key);
   lines.push_back(text + shares);
   std::snprintf(text, sizeof text, ", cut off %.1f %%, mean length %.0f tokens",
                 100 * e.metrics.at("truncated_rate"), e.metrics.at("response_length/mean"));

@@ -19,19 +19,28 @@ Bounds wilson(int64_t successes, int64_t n) {
           successes == n ? 1.0 : (centre + half) / (1 + z2 / count)};
 }
 
-Bounds bootstrap_mean(const std::vector<double>& items, uint64_t seed) {
+Bounds bootstrap_ratio(const std::vector<double>& numerators, const std::vector<double>& denominators,
+                       uint64_t seed) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  if (items.empty()) return {nan, nan};
+  if (numerators.empty()) return {nan, nan};
   constexpr size_t kRounds = 2000;
-  std::vector<double> means(kRounds);
+  std::vector<double> ratios(kRounds);
   for (size_t round = 0; round < kRounds; ++round) {
     core::rng::Stream stream({seed, core::rng::Purpose::kBootstrap, round, 0});
-    double sum = 0;
-    for (size_t i = 0; i < items.size(); ++i) sum += items[stream.below(items.size())];
-    means[round] = sum / static_cast<double>(items.size());
+    double above = 0, below = 0;
+    for (size_t i = 0; i < numerators.size(); ++i) {
+      const size_t drawn = stream.below(numerators.size());
+      above += numerators[drawn];
+      below += denominators[drawn];
+    }
+    ratios[round] = above / below;
   }
-  std::sort(means.begin(), means.end());
-  return {means[kRounds * 25 / 1000], means[kRounds * 975 / 1000 - 1]};
+  std::sort(ratios.begin(), ratios.end());
+  return {ratios[kRounds * 25 / 1000], ratios[kRounds * 975 / 1000 - 1]};
+}
+
+Bounds bootstrap_mean(const std::vector<double>& items, uint64_t seed) {
+  return bootstrap_ratio(items, std::vector<double>(items.size(), 1.0), seed);
 }
 
 double pass_at_k(int64_t n, int64_t c, int64_t k) {

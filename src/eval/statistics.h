@@ -17,6 +17,11 @@ Bounds wilson(int64_t successes, int64_t n);
 // Empty: NaN.
 Bounds bootstrap_mean(const std::vector<double>& items, uint64_t seed);
 
+// The same of sum(numerators) / sum(denominators), the two of an item going together. The denominators are
+// positive.
+Bounds bootstrap_ratio(const std::vector<double>& numerators, const std::vector<double>& denominators,
+                       uint64_t seed);
+
 // Unbiased estimate of pass@k from n samples of which c are right: 1 - C(n-c, k) / C(n, k) (Chen et al. 2021,
 // Eq. 1). 1 <= k <= n.
 double pass_at_k(int64_t n, int64_t c, int64_t k);

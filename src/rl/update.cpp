@@ -454,7 +454,7 @@ Updater::Updater(const Models& models, const RlConfig& config, const UpdateOptio
                                         group);
   if (models_.value_head)
     critic_ = std::make_unique<Optimizer>(critic_parameters(models_), config_.critic_optimizer,
-                                          options_.total_steps, group);
+                                          options_.critic_total_steps, group);
 }
 
 UpdateResult Updater::update(const UpdateInput& input) {

@@ -35,7 +35,8 @@ struct UpdateInput {
 
 struct UpdateOptions {
   double temperature = 1.0;
-  int64_t total_steps = 0;          // of the schedules: iterations x plan.num_steps()
+  int64_t total_steps = 0;          // length of the policy's schedule: the steps it takes in the whole run
+  int64_t critic_total_steps = 0;   // the same of the critic, critic.warmup_iterations included
   int64_t max_response_tokens = 0;  // constant of seq-mean-token-sum-norm
   int64_t max_bad_steps = 5;        // skipped optimizer steps in a row that end the update
   // Called before each optimizer step with (done, total); false interrupts.

@@ -401,7 +401,8 @@ class SftTrainer {
                    {"text_bytes", core::sync_log_file()}});
     w.add_section("config", kVersion, resolved(config_));
     std::map<std::string, double> figures;
-    if (metric_step_ == step_)
+    // The model that a run starts from is never its best checkpoint.
+    if (metric_step_ == step_ && step_ > 0)
       for (const auto& [key, value] : metric_) figures["eval/" + key] = value;
     w.set_metrics(figures);
     checkpoint::CheckpointConfig keep = config_.checkpoint;

@@ -4,7 +4,8 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
-#include <chrono>
+
+#include "core/stopwatch.h"
 
 namespace pan::train {
 
@@ -29,9 +30,9 @@ double measured_peak_flops(at::Device device, at::ScalarType dtype) {
   const at::Tensor a = at::ones({n, n}, at::TensorOptions().dtype(dtype).device(device));
   double best = 0;
   for (int i = 0; i < 4; ++i) {
-    const auto begin = std::chrono::steady_clock::now();
+    const core::Stopwatch watch;
     at::mm(a, a)[0][0].item<double>();  // waits for the device
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    const double seconds = watch.seconds();
     if (i > 0)
       best = std::max(
           best, 2.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n) / seconds);

@@ -106,11 +106,16 @@ int64_t exported_bytes(const config::RunConfig& c, const model::Arch& a) {
 
 }  // namespace
 
+ModelSizes sizes_of(const model::Arch& policy, std::optional<model::Arch> critic) {
+  // A critic has a value head in place of an output matrix of its own.
+  if (critic) critic->tied_embeddings = true;
+  return {.policy = policy, .critic = std::move(critic)};
+}
+
 ModelSizes read_sizes(const config::RunConfig& c) {
-  ModelSizes models{.policy = model::read_arch(c.model.path)};
-  if (rl::has_separate_critic(c.rl))
-    models.critic = c.rl.critic.path.empty() ? models.policy : model::read_arch(c.rl.critic.path);
-  return models;
+  const model::Arch policy = model::read_arch(c.model.path);
+  if (!rl::has_separate_critic(c.rl)) return sizes_of(policy, std::nullopt);
+  return sizes_of(policy, c.rl.critic.path.empty() ? policy : model::read_arch(c.rl.critic.path));
 }
 
 int64_t MemoryPlan::peak() const {

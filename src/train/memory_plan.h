@@ -17,6 +17,7 @@ struct ModelSizes {
   model::Arch policy;
   std::optional<model::Arch> critic = {};
 };
+ModelSizes sizes_of(const model::Arch& policy, std::optional<model::Arch> critic);
 // From the folders that the configuration names. Errors: those of model::read_arch.
 ModelSizes read_sizes(const config::RunConfig& config);
 

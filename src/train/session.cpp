@@ -245,11 +245,14 @@ std::unique_ptr<Session> open_session(const config::RunConfig& config, const Ope
                                           : measured_peak_flops(s.device, compute_type(config.model));
   const int64_t steps_per_iteration =
       config.sequences_per_iteration() / config.rl.ppo.minibatch_size * config.rl.ppo.epochs;
+  const int64_t warmup = rl::needs_critic(config.rl) ? config.rl.critic.warmup_iterations : 0;
+  const int64_t policy_iterations = std::max<int64_t>(0, config.train.iterations - warmup);
   s.updater = std::make_unique<rl::Updater>(
       s.models(), config.rl,
       rl::UpdateOptions{
           .temperature = config.rollout.temperature,
-          .total_steps = config.train.iterations * steps_per_iteration,
+          .total_steps = policy_iterations * steps_per_iteration,
+          .critic_total_steps = config.train.iterations * steps_per_iteration,
           .max_response_tokens = config.rollout.max_new_tokens,
           .max_bad_steps = config.train.max_bad_steps,
           .progress = [&s](int64_t done,

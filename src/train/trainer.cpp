@@ -62,9 +62,7 @@ void check_prompts(Session& s, double seconds) {
 }
 
 ModelSizes sizes_of(const Session& s) {
-  ModelSizes sizes{.policy = s.policy->arch()};
-  if (s.critic) sizes.critic = s.critic->arch();
-  return sizes;
+  return train::sizes_of(s.policy->arch(), s.critic ? std::optional(s.critic->arch()) : std::nullopt);
 }
 
 uint64_t size_or_none(const std::string& path) {

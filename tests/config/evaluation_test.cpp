@@ -64,6 +64,9 @@ TEST(Evaluation, IsSilentAboutSettingsThatWork) {
               IsEmpty());
   // A run's file is full of settings that are its training's.
   EXPECT_THAT(load_for_eval({}, {{"train", {{"iterations", 3}}}, {"eval", {{"every", 3}}}}).notes, IsEmpty());
+  EXPECT_THAT(
+      load_for_eval({}, {{"rollout", {{"max_new_tokens", 7}}}, {"eval", {{"max_new_tokens", 9}}}}).notes,
+      IsEmpty());
 }
 
 TEST(Evaluation, KnowsGroupsByTheirMembers) {

@@ -11,6 +11,7 @@
 namespace pan::eval {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 
@@ -95,7 +96,12 @@ TEST_F(EvaluateTest, CellsPuzzlesAndMissingAnswersBySize) {
     EXPECT_NEAR(results["metrics"]["cell_accuracy/3x3"].get<double>(), 6.0 / 18, 1e-12);
     const std::vector<std::string> lines = evaluation_lines(e);
     EXPECT_THAT(lines, Contains(HasSubstr("2x2: accuracy 25.0 %")));
-    EXPECT_THAT(lines, Contains(HasSubstr("cells 43.8 %, no answer 25.0 %")));
+    EXPECT_THAT(lines, Contains(AllOf(HasSubstr(", cells 43.8 % ["), HasSubstr("], no answer 25.0 %"))));
+    const Interval cells = e.intervals.at("cell_accuracy/2x2");
+    EXPECT_EQ(cells.value, e.metrics.at("cell_accuracy/2x2"));
+    EXPECT_LT(cells.low, cells.value);
+    EXPECT_GT(cells.high, cells.value);
+    EXPECT_EQ(cells.method, "bootstrap over items");
     EXPECT_THAT(lines, Contains(HasSubstr("1 prompts are longer than the context")));
   }
 }

@@ -34,6 +34,27 @@ TEST(Bootstrap, CoversTheNormalInterval) {
   EXPECT_TRUE(std::isnan(bootstrap_mean({}, 1).low));
 }
 
+// Cells of puzzles of two sizes. The delta method: the variance of a ratio R of sums is that of the sum of
+// numerator - R denominator, over the square of the denominators' sum.
+TEST(Bootstrap, OfARatioCoversTheNormalInterval) {
+  std::vector<double> right, all;
+  for (int i = 0; i < 400; ++i) {
+    all.push_back(i % 2 == 0 ? 4 : 9);
+    right.push_back(i % 2 == 0 ? i % 5 : i % 10);
+  }
+  double above = 0, below = 0, squares = 0;
+  for (size_t i = 0; i < all.size(); ++i) above += right[i], below += all[i];
+  for (size_t i = 0; i < all.size(); ++i) squares += std::pow(right[i] - above / below * all[i], 2);
+  const double half = 1.96 * std::sqrt(squares) / below;
+  const Bounds b = bootstrap_ratio(right, all, 1);
+  EXPECT_NEAR(b.low, above / below - half, 0.2 * half);
+  EXPECT_NEAR(b.high, above / below + half, 0.2 * half);
+  const Bounds constant = bootstrap_ratio({2, 4.5, 2}, {4, 9, 4}, 1);
+  EXPECT_EQ(constant.low, 0.5);
+  EXPECT_EQ(constant.high, 0.5);
+  EXPECT_TRUE(std::isnan(bootstrap_ratio({}, {}, 1).low));
+}
+
 TEST(PassAtK, EqualsTheCombinatorialFormula) {
   EXPECT_DOUBLE_EQ(pass_at_k(4, 0, 2), 0.0);
   EXPECT_DOUBLE_EQ(pass_at_k(4, 4, 2), 1.0);

@@ -302,6 +302,7 @@ TEST(SaveDecoder, WritesMastersInsteadOfRoundedWeights) {
   EXPECT_THROW(save_decoder(out.path(), *decoder, at::kFloat, masters), core::Error);
 }
 
+// Counts tensors, which is all that loading allocates in this size; it reads files chunk by chunk into one.
 TEST(LoadDecoder, PeaksAtNoMoreThanAFifthAboveTheWeights) {
   Arch arch = read_arch(fixture("model/llama3_sharded"));
   arch.vocab_size = 20000;

@@ -396,7 +396,7 @@ TEST(Update, ResumesBitForBit) {
       Tiny t(8, type);
       t.config.optimizer.lr = t.config.critic_optimizer.lr = 1e-3;
       t.config.optimizer.schedule = Schedule::kLinear;
-      t.options.total_steps = 4;
+      t.options.total_steps = t.options.critic_total_steps = 4;
       t.config.ppo.micro_batch_tokens = 50;
       return t;
     };

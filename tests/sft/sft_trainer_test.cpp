@@ -15,6 +15,7 @@
 #include "core/signals.h"
 #include "model/decoder.h"
 #include "pan/tokenizer.h"
+#include "support/stop_at_line.h"
 #include "support/support.h"
 #include "train/tiny_run.h"
 
@@ -158,11 +159,6 @@ TEST_F(SftTrainerTest, ResumeDoublesNoLine) {
   }
 }
 
-int64_t lines_to_go = 0;
-void count_line() {
-  if (--lines_to_go == 0) core::request_stop();
-}
-
 // The line before an evaluation is that of its step: a stop behind it comes with the first token.
 TEST_F(SftTrainerTest, AnEvaluationThatIsStoppedIsDoneAfterTheResume) {
   SftConfig c = config(kPairs, 4);
@@ -193,12 +189,13 @@ TEST_F(SftTrainerTest, AnEvaluationThatIsStoppedIsDoneAfterTheResume) {
   for (const std::string before : {"run folder", "step 2/4", "step 4/4"}) {
     SCOPED_TRACE(before);
     const std::string name = "stopped after " + before.substr(0, 6);
-    lines_to_go =
-        std::count(log.begin(), log.begin() + static_cast<std::ptrdiff_t>(log.find(before)), '\n') + 1;
-    core::set_log_hooks(nullptr, count_line);
-    const std::string said = captured(name, false, outcome);
-    core::set_log_hooks(nullptr, nullptr);
-    core::reset_stop();
+    const auto lines_before =
+        std::count(log.begin(), log.begin() + static_cast<std::ptrdiff_t>(log.find(before)), '\n');
+    std::string said;
+    {
+      const pan::testing::StopAtLine stop(lines_before + 1);
+      said = captured(name, false, outcome);
+    }
     EXPECT_TRUE(outcome.stopped);
     EXPECT_NE(said.find("stopped while evaluating; the evaluation is done again"), std::string::npos) << said;
     captured(name, true, outcome);
@@ -211,7 +208,11 @@ TEST_F(SftTrainerTest, AnEvaluationThatIsStoppedIsDoneAfterTheResume) {
       const std::string weights = "checkpoints/" + std::string(kind) + "/policy/model.safetensors";
       EXPECT_EQ(file(name, weights), file("whole", weights)) << kind;
     }
-    // The figures that decide which one is best are in the checkpoint.
+    // The figures that decide which one is best are in the checkpoint; the start model is never that.
+    if (before == "run folder") {
+      const core::Json start = core::Json::parse(file(name, "checkpoints/step_000000/manifest.json"));
+      EXPECT_TRUE(start.at("metrics").empty()) << start.at("metrics").dump();
+    }
     for (const char* step : {"step_000002", "step_000004"}) {
       const std::string manifest = "checkpoints/" + std::string(step) + "/manifest.json";
       EXPECT_EQ(core::Json::parse(file(name, manifest)).at("metrics"),

@@ -5,10 +5,10 @@
 //   disk.fail_at(7, Fault::kError);           // operation 7 throws; the ones after it work
 //   disk.fail_at(7, Fault::kShortWrite);      // if it is a write: half of the bytes arrive, then it throws
 //   disk.fail_at(7, Fault::kCrash);           // throws Crash; nothing reaches the disk any more
-//   disk.fill_under("tfevents");              // writes to such paths fail with ENOSPC, half of the bytes
-//   there disk.report_free(1000);                   // what free_bytes() tells disk.limit_bytes(1000); //
-//   writes beyond fail with ENOSPC until something is removed disk.lose_unsynced(Loss::kData);          //
-//   after a crash: what a power cut does
+//   disk.fill_under("tfevents");              // writes to such paths: ENOSPC after half of the bytes
+//   disk.report_free(1000);                   // what free_bytes() says
+//   disk.limit_bytes(1000);                   // writes beyond: ENOSPC until something is removed
+//   disk.lose_unsynced(Loss::kData);          // after a crash: what a power cut does
 #pragma once
 
 #include <cstdint>

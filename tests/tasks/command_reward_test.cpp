@@ -289,7 +289,7 @@ TEST_F(CommandReward, AStopSignalDoesNotWaitForTheProgram) {
 
 TEST_F(CommandReward, TheExampleProgramScoresAnswers) {
   if (std::system("python3 -c '' > /dev/null 2>&1") != 0) GTEST_SKIP() << "there is no python3";
-  const auto t = task(Json::array({"python3", testing::source_path("examples/reward_command.py")}));
+  const auto t = task(Json::array({"python3", testing::source_path("docs/examples/reward_command.py")}));
   const auto v = judge(*t, {"hi", "well, hi", "no", ""});
   EXPECT_EQ(v[0].terms.at("exact"), 1);
   EXPECT_EQ(v[1].terms.at("exact"), 0);

@@ -8,10 +8,8 @@
 #include "core/log.h"
 #include "metrics/tensorboard.h"
 #include "support/fault_disk.h"
-#include "support/support.h"
 #include "train/memory_plan.h"
-#include "train/tiny_run.h"
-#include "train/trainer.h"
+#include "train/tiny_run_fixture.h"
 
 namespace pan::train {
 namespace {
@@ -20,14 +18,8 @@ namespace fs = std::filesystem;
 using pan::testing::FaultDisk;
 using pan::testing::tiny_config;
 
-class PlanTest : public ::testing::Test {
+class PlanTest : public pan::testing::TinyRun {
  protected:
-  void SetUp() override {
-    core::set_log_level(core::LogLevel::kWarn);
-    pan::testing::make_tiny_model(model_, 5);
-  }
-  void TearDown() override { core::set_log_file(""); }
-
   config::RunConfig config(const std::vector<std::string>& more = {}) { return tiny_config(model_, more); }
   config::RunConfig with_critic(int64_t num_layers, const std::vector<std::string>& more = {}) {
     const std::string critic = folder_ / ("critic" + std::to_string(num_layers));
@@ -59,9 +51,6 @@ class PlanTest : public ::testing::Test {
     }
     return "";
   }
-
-  pan::testing::TempFolder folder_;
-  std::string model_ = folder_ / "model";
 };
 
 TEST_F(PlanTest, ACriticOfItsOwnFolderCountsByItsOwnSize) {

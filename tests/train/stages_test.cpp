@@ -8,10 +8,8 @@
 
 #include <cmath>
 
-#include "core/log.h"
 #include "rhythm/credit.h"
-#include "support/support.h"
-#include "train/tiny_run.h"
+#include "train/tiny_run_fixture.h"
 
 namespace pan::train {
 namespace {
@@ -44,12 +42,10 @@ Series series_of(const Session& s, const rl::TrainSequence& sequence) {
   return out;
 }
 
-class StagesTest : public ::testing::Test {
+class StagesTest : public pan::testing::TinyRun {
  protected:
   // Rollout, scores and rhythm of iteration 1, so that sample ids do not begin at 0.
   void SetUp() override {
-    core::set_log_level(core::LogLevel::kWarn);
-    pan::testing::make_tiny_model(model_, 5);
     session_ = open_session(pan::testing::tiny_config(model_, {"rhythm.lambda=0.3"}));
     const at::NoGradGuard no_grad;
     for (const auto& [name, p] : session_->policy->parameters())  // its distributions are flat otherwise
@@ -68,8 +64,6 @@ class StagesTest : public ::testing::Test {
     return it_.advantages.advantages.clone();
   }
 
-  pan::testing::TempFolder folder_;
-  std::string model_ = folder_ / "model";
   std::unique_ptr<Session> session_;
   Iteration it_;
 };

@@ -10,33 +10,16 @@
 
 #include "core/error.h"
 #include "core/log.h"
-#include "core/signals.h"
 #include "eval/evaluate.h"
-#include "support/support.h"
+#include "support/stop_at_line.h"
 #include "train/stages.h"
-#include "train/tiny_run.h"
-#include "train/trainer.h"
+#include "train/tiny_run_fixture.h"
 
 namespace pan::train {
 namespace {
 
 using pan::testing::comparable_metrics;
-using pan::testing::read_text;
 using pan::testing::tiny_config;
-
-class StopTest : public ::testing::Test {
- protected:
-  void SetUp() override { pan::testing::make_tiny_model(model_, 5); }
-  void TearDown() override {
-    core::set_log_hooks(nullptr, nullptr);
-    core::set_log_level(core::LogLevel::kInfo);
-    core::set_log_file("");
-    core::reset_stop();
-  }
-
-  pan::testing::TempFolder folder_;
-  std::string model_ = folder_ / "model";
-};
 
 // ---- polls ----
 
@@ -47,12 +30,10 @@ struct Asked {
   bool ask() { return ++count >= at; }
 };
 
-class Polls : public StopTest {
+class Polls : public pan::testing::TinyRun {
  protected:
   // One row at a time, one sequence in a micro-batch: units of work that can be counted.
   void SetUp() override {
-    StopTest::SetUp();
-    core::set_log_level(core::LogLevel::kWarn);
     session_ =
         open_session(tiny_config(model_, {"rollout.slots=1", "eval.slots=1", "ppo.micro_batch_tokens=1"}));
     hooks_.should_stop = [this] { return asked_.ask(); };
@@ -157,12 +138,7 @@ TEST_F(Polls, AnEvaluationAsksForEveryToken) {
 
 // ---- the run ----
 
-int64_t lines_to_go = 0;
-void count_line() {
-  if (--lines_to_go == 0) core::request_stop();
-}
-
-class StoppedRun : public StopTest {
+class StoppedRun : public pan::testing::TinyRun {
  protected:
   // What the run logs, line by line.
   std::vector<std::string> run(const std::string& name, bool resume, TrainOutcome& outcome) {
@@ -177,11 +153,11 @@ class StoppedRun : public StopTest {
   }
   void expect_same(const std::string& whole, const std::string& parts) {
     EXPECT_EQ(comparable_metrics(folder_ / whole), comparable_metrics(folder_ / parts));
-    for (const char* file :
-         {"/rollouts.jsonl", "/eval/step_000004/samples.jsonl",
-          "/checkpoints/latest/policy/model.safetensors", "/checkpoints/latest/critic/model.safetensors",
-          "/checkpoints/best/policy/model.safetensors", "/checkpoints/latest/policy_optimizer.safetensors"})
-      EXPECT_EQ(read_text((folder_ / whole) + file), read_text((folder_ / parts) + file)) << file;
+    for (const char* name :
+         {"rollouts.jsonl", "eval/step_000004/samples.jsonl", "checkpoints/latest/policy/model.safetensors",
+          "checkpoints/latest/critic/model.safetensors", "checkpoints/best/policy/model.safetensors",
+          "checkpoints/latest/policy_optimizer.safetensors"})
+      EXPECT_EQ(file(whole, name), file(parts, name)) << name;
   }
 };
 
@@ -196,20 +172,20 @@ TEST_F(StoppedRun, GoesOnBitForBitFromEachPhase) {
       {"iteration 3: sampling", "stopped while sampling: iteration 3 is dropped"},
       {"iteration 3: scoring", "stopped while scoring: iteration 3 is dropped"},
       {"iteration 3: calibrating", "stopped while scoring: iteration 3 is dropped"},
-      {"iteration 3: updating", ""},
+      {"iteration 3: updating", "stopped before the first step of the update: iteration 3 is dropped"},
       {"iteration 2: evaluating", "stopped while evaluating"},
       {"iteration 4: evaluating", "stopped while evaluating"},
-      {"iteration 2: writing", ""}};
+      {"iteration 2: writing", "checkpoint of iteration 2 written"}};
   for (const auto& [phase, said] : phases) {
     SCOPED_TRACE(phase);
     const std::string name = "stopped at " + phase;
     const auto at = std::find(whole.begin(), whole.end(), "debug: " + phase);
     ASSERT_NE(at, whole.end());
-    lines_to_go = at - whole.begin() + 1;
-    core::set_log_hooks(nullptr, count_line);
-    const std::vector<std::string> lines = run(name, false, outcome);
-    core::set_log_hooks(nullptr, nullptr);
-    core::reset_stop();
+    std::vector<std::string> lines;
+    {
+      const pan::testing::StopAtLine stop(at - whole.begin() + 1);
+      lines = run(name, false, outcome);
+    }
     EXPECT_EQ(outcome.end, TrainEnd::kSignal);
     ASSERT_GT(lines.size(), static_cast<size_t>(at - whole.begin()));
     EXPECT_EQ(lines[static_cast<size_t>(at - whole.begin())], "debug: " + phase);

@@ -56,6 +56,20 @@ TEST_F(TrainerTest, ResumedRunEqualsUninterruptedOneBitForBit) {
   EXPECT_EQ(iterations("whole"), iterations("parts"));
 }
 
+// The policy takes 2 steps in each of the 2 iterations after the critic's warm-up, the critic 2 in all 4.
+TEST_F(TrainerTest, SchedulesEndWithTheStepsThatAModelTakes) {
+  run("a", {"critic.warmup_iterations=2", "optimizer.schedule=linear", "critic_optimizer.schedule=linear",
+            "eval.every=0"});
+  const std::vector<double> actor = series(folder_ / "a", "actor/lr"),
+                            critic = series(folder_ / "a", "critic/lr");
+  ASSERT_EQ(actor.size(), 4u);
+  EXPECT_DOUBLE_EQ(actor[2], 0.75e-3);  // of the second step
+  EXPECT_DOUBLE_EQ(actor[3], 0.25e-3);
+  ASSERT_EQ(critic.size(), 4u);
+  for (size_t i = 0; i < 4; ++i)
+    EXPECT_DOUBLE_EQ(critic[i], 1e-3 * (1 - (2 * static_cast<double>(i) + 1) / 8)) << i;
+}
+
 TEST_F(TrainerTest, StopSignalLeavesAPointThatResumesBitForBit) {
   run("whole", {});
   core::install_stop_signals();

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """A reward for pan-ppo without C++: reads requests and writes rewards, one JSON object a line.
 
-    pan-ppo train --config FILE --set 'reward.command=["python3", "examples/reward_command.py"]'
+    pan-ppo train --config FILE --set 'reward.command=["python3", "docs/examples/reward_command.py"]'
 
 Try it by hand:
 
-    echo '{"id": 0, "prompt": "2+2?", "response": "It is 4", "answer": "4", "left": 0}' | python3 examples/reward_command.py
+    echo '{"id": 0, "prompt": "2+2?", "response": "It is 4", "answer": "4", "left": 0}' | python3 docs/examples/reward_command.py
 
 Request:  id, prompt, response (the model's text), answer (the right one, as the data has it), problem (its name),
           group, left (how many lines of the batch are still to come: 0 = this is the last).
