@@ -153,7 +153,9 @@ void add_config(CLI::App& app, Action& action) {
   CLI::App* explain_command =
       config->add_subcommand("explain", "Every key with type, default, range, unit and meaning");
   explain_command->add_option("key", o->under, "Only keys below this one, e.g. rhythm or ppo/clip");
-  explain_command->add_option("--for", o->tree, "Whose keys: train, eval, sft or experiment (default: the first that has the key)")
+  explain_command
+      ->add_option("--for", o->tree,
+                   "Whose keys: train, eval, sft or experiment (default: the first that has the key)")
       ->check(CLI::IsMember(kTrees));
   explain_command->callback([o, &action] { action = [o] { return explain(o->under, o->tree); }; });
 

@@ -52,7 +52,8 @@ config::RunConfig configuration(const Options& o, const eval::ModelLocation& loc
     return loaded.config;
   } catch (core::Error& error) {
     // A flag is named as it was written.
-    const std::string at = error.pointer_text();
+    // The first setting that it names: "/eval/samples, from --set; /eval/temperature, line 9".
+    const std::string at = error.pointer_text().substr(0, error.pointer_text().find(','));
     const char* flag = o.samples && at == "/eval/samples"           ? "--samples"
                        : o.limit && at == "/eval/num_problems"      ? "--limit"
                        : o.temperature && at == "/eval/temperature" ? "--temperature"
