@@ -19,6 +19,7 @@
 
 #include "core/rng.h"
 #include "kernels/bench/timing.h"
+#include "kernels/isa.h"
 #include "kernels/logprob_entropy.h"
 #include "model/decoder.h"
 #include "rhythm/measure.h"
@@ -83,9 +84,11 @@ class Results {
     if (file == nullptr) throw std::runtime_error("cannot write " + s.json);
     std::fprintf(
         file,
-        "{\"device\": \"%s\", \"on\": \"%s\", \"dtype\": \"%s\", \"threads\": %d, \"model\": \"%s\",\n"
+        "{\"device\": \"%s\", \"isa\": \"%s\", \"on\": \"%s\", \"dtype\": \"%s\", \"threads\": %d, "
+        "\"clock\": \"%s\", \"model\": \"%s\",\n"
         " \"rows\": [\n",
-        bench::device_name(s.device).c_str(), s.device.str().c_str(), c10::toString(s.type), s.threads,
+        bench::device_name(s.device).c_str(), kernels::isa_name(kernels::active_isa()), s.device.str().c_str(),
+        c10::toString(s.type), s.threads, s.device.is_cpu() && s.threads == 1 ? "thread" : "wall",
         s.model.empty() ? "random weights, shape of SmolLM2-135M" : s.model.c_str());
     for (size_t i = 0; i < rows_.size(); ++i)
       std::fprintf(file, "  %s%s\n", rows_[i].c_str(), i + 1 < rows_.size() ? "," : "");
