@@ -82,14 +82,14 @@ class Results {
     if (s.json.empty()) return;
     FILE* file = std::fopen(s.json.c_str(), "w");
     if (file == nullptr) throw std::runtime_error("cannot write " + s.json);
-    std::fprintf(
-        file,
-        "{\"device\": \"%s\", \"isa\": \"%s\", \"on\": \"%s\", \"dtype\": \"%s\", \"threads\": %d, "
-        "\"clock\": \"%s\", \"model\": \"%s\",\n"
-        " \"rows\": [\n",
-        bench::device_name(s.device).c_str(), kernels::isa_name(kernels::active_isa()), s.device.str().c_str(),
-        c10::toString(s.type), s.threads, s.device.is_cpu() && s.threads == 1 ? "thread" : "wall",
-        s.model.empty() ? "random weights, shape of SmolLM2-135M" : s.model.c_str());
+    std::fprintf(file,
+                 "{\"device\": \"%s\", \"isa\": \"%s\", \"on\": \"%s\", \"dtype\": \"%s\", \"threads\": %d, "
+                 "\"clock\": \"%s\", \"model\": \"%s\",\n"
+                 " \"rows\": [\n",
+                 bench::device_name(s.device).c_str(), kernels::isa_name(kernels::active_isa()),
+                 s.device.str().c_str(), c10::toString(s.type), s.threads,
+                 s.device.is_cpu() && s.threads == 1 ? "thread" : "wall",
+                 s.model.empty() ? "random weights, shape of SmolLM2-135M" : s.model.c_str());
     for (size_t i = 0; i < rows_.size(); ++i)
       std::fprintf(file, "  %s%s\n", rows_[i].c_str(), i + 1 < rows_.size() ? "," : "");
     std::fprintf(file, " ]}\n");
