@@ -209,7 +209,8 @@ void shuffle_rewards(const ShuffleKey& key, std::vector<SequenceReward>& sequenc
   std::vector<StepReward> rewards;
   for (const SequenceReward& s : sequences) rewards.insert(rewards.end(), s.steps.begin(), s.steps.end());
   core::rng::Stream stream({key.seed, core::rng::Purpose::kControl, key.iteration, key.rank});
-  stream.shuffle(rewards);
+  // Sattolo 1986: one cycle through all of them, so that none stays where it was.
+  for (size_t i = rewards.size(); i > 1; --i) std::swap(rewards[i - 1], rewards[stream.below(i - 1)]);
   auto next = rewards.begin();
   for (SequenceReward& s : sequences)
     for (StepReward& step : s.steps) step = *next++;

@@ -87,9 +87,8 @@ struct RewardResult {
 using GatherValues = std::function<std::vector<double>(const std::vector<double>&)>;
 
 // With rhythm.control = shuffled: every step of `sequences` gets the StepReward of a step drawn from all of
-// them without replacement, in a plain uniform permutation (a step may draw its own). What is paid keeps its
-// distribution and loses its link to the step. Pure: the permutation depends on the key and the number of
-// steps.
+// them without replacement, never its own: a uniform cycle. What is paid keeps its distribution and loses its
+// link to the step. Pure: the cycle depends on the key and the number of steps. A single step keeps its own.
 struct ShuffleKey {
   uint64_t seed = 0;       // of the run
   uint64_t iteration = 0;  // from 0
