@@ -124,7 +124,9 @@ int print(const std::string& path, const std::vector<std::string>& set, const st
   const std::string tree = asked.empty() ? tree_of_file(json) : asked;
   core::Json resolved;
   if (tree == "sft") {
-    resolved = sft::resolved(sft::load_sft(path, set));
+    const sft::LoadedSft loaded = sft::load_sft(path, set);
+    for (const std::string& note : loaded.notes) core::log_warn(note);
+    resolved = sft::resolved(loaded.config);
   } else if (tree == "experiment") {
     experiment::ExperimentConfig c = experiment::load_experiment(path, set).config;
     resolved = core::print_fields([&](core::Fields& f) { describe(f, c); });

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "core/error.h"
 #include "core/json.h"
 #include "core/log.h"
 #include "sft/sft_trainer.h"
@@ -11,18 +12,28 @@
 namespace pan::cli {
 namespace {
 
-int run(const std::string& config, const std::vector<std::string>& set, const std::string& run_dir,
-        bool resume, bool allow_change) {
-  const sft::SftOutcome outcome = sft::train({.config = sft::load_sft(config, set),
-                                              .run_dir = run_dir,
-                                              .resume = resume,
-                                              .allow_change = allow_change});
+int finish(const sft::SftOutcome& outcome, const std::string& run_dir) {
   if (outcome.stopped)
     core::log_info("stopped after step " + std::to_string(outcome.steps) + "; go on with: pan-ppo resume " +
                    run_dir);
   else
     core::log_info("done: the model is in " + run_dir + "/checkpoints/latest/policy");
   return 0;
+}
+
+int run(const std::string& config, const std::vector<std::string>& set, const std::string& run_dir,
+        bool resume, bool allow_change) {
+  const sft::LoadedSft loaded = sft::load_sft(config, set);
+  for (const std::string& note : loaded.notes) core::log_warn(note);
+  try {
+    return finish(
+        sft::train(
+            {.config = loaded.config, .run_dir = run_dir, .resume = resume, .allow_change = allow_change}),
+        run_dir);
+  } catch (core::Error& error) {
+    loaded.add_places(error);
+    throw;
+  }
 }
 
 }  // namespace

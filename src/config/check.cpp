@@ -64,10 +64,12 @@ void check_stages(const RunConfig& c) {
   }
 }
 
-void check_metric(const RunConfig& c) {
-  const std::string prefix = "eval/", &metric = c.checkpoint.metric;
+}  // namespace
+
+void check_metric(const eval::EvalConfig& e, const checkpoint::CheckpointConfig& c) {
+  const std::string prefix = "eval/", &metric = c.metric;
   const bool is_eval = metric.rfind(prefix, 0) == 0;
-  const std::vector<std::string> names = eval::metric_names(c.eval);
+  const std::vector<std::string> names = eval::metric_names(e);
   const std::string name = is_eval ? metric.substr(prefix.size()) : metric;
   // What follows these is the name of a size or task, or of a score, which may be that of a program.
   const bool is_part = (name.rfind("accuracy/", 0) == 0 && name != "accuracy/") ||
@@ -87,8 +89,6 @@ void check_metric(const RunConfig& c) {
       .remedy(meant(prefix + name, keys) + "Set checkpoint.metric to eval/accuracy");
 }
 
-}  // namespace
-
 std::vector<std::string> check(const RunConfig& c) {
   rhythm::check(c.rhythm);
   check_layers(c.rhythm.layers);
@@ -107,7 +107,7 @@ std::vector<std::string> check(const RunConfig& c) {
       .got("true with train.samples_per_prompt = " + std::to_string(c.train.samples_per_prompt))
       .remedy("Raise train.samples_per_prompt or turn train.dynamic_sampling.enabled off");
   check_decoding(c.eval);
-  check_metric(c);
+  check_metric(c.eval, c.checkpoint);
   if (c.rollout.top_k > 0 || c.rollout.top_p < 1)
     notes.push_back(
         "/rollout: top_k and top_p cut the distribution while training uses the full one; the gradient is "

@@ -22,4 +22,7 @@ Loaded load_evaluation(core::Json tree, const std::string& source, const std::ve
 // What training and evaluation refuse alike.
 void check_decoding(const eval::EvalConfig& c);
 
+// Whether an evaluation has the figure that decides which checkpoint is best. Error: kConfig.
+void check_metric(const eval::EvalConfig& e, const checkpoint::CheckpointConfig& c);
+
 }  // namespace pan::config

@@ -8,6 +8,8 @@
 namespace pan::config {
 namespace {
 
+constexpr char kNoAdapters[] = "with model.lora.rank = 0";
+
 void collect(const core::Json& given, const core::Json& standard, const std::string& pointer,
              std::vector<std::string>& out) {
   if (!given.is_object()) {
@@ -92,9 +94,6 @@ void add_evaluation(Notes& notes, const RunConfig& c) {
   notes.idle(c.eval.every == 0,
              {"/train/early_stop_evals", "/checkpoint/keep_best", "/checkpoint/metric", "/checkpoint/better"},
              "with eval.every = 0");
-  notes.idle(c.checkpoint.keep_best == 0 && c.train.early_stop_evals == 0,
-             {"/checkpoint/metric", "/checkpoint/better"},
-             "with checkpoint.keep_best = 0 and train.early_stop_evals = 0");
   add_decoding(notes, c.eval);
 }
 
@@ -122,7 +121,7 @@ void add_task(Notes& notes, const RunConfig& c) {
 
 std::vector<std::string> idle_settings(const RunConfig& c) {
   Notes notes(c);
-  notes.idle(!c.model.lora.enabled(), {"/model/lora"}, "with model.lora.rank = 0");
+  notes.idle(!c.model.lora.enabled(), {"/model/lora"}, kNoAdapters);
   add_prompt(notes, c.prompt);
   add_task(notes, c);
   notes.idle(!c.train.dynamic_sampling.enabled, {"/train/dynamic_sampling/max_refills"},
@@ -130,6 +129,20 @@ std::vector<std::string> idle_settings(const RunConfig& c) {
   add_update(notes, c.rl);
   add_rhythm(notes, c.rhythm);
   add_evaluation(notes, c);
+  notes.idle(c.checkpoint.keep_best == 0 && c.train.early_stop_evals == 0,
+             {"/checkpoint/metric", "/checkpoint/better"},
+             "with checkpoint.keep_best = 0 and train.early_stop_evals = 0");
+  return notes.take();
+}
+
+std::vector<std::string> idle_in_supervised(const RunConfig& c) {
+  Notes notes(c);
+  notes.idle(!c.model.lora.enabled(), {"/model/lora"}, kNoAdapters);
+  add_prompt(notes, c.prompt);
+  add_task(notes, c);
+  add_evaluation(notes, c);
+  notes.idle(c.checkpoint.keep_best == 0, {"/checkpoint/metric", "/checkpoint/better"},
+             "with checkpoint.keep_best = 0");
   return notes.take();
 }
 

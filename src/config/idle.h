@@ -12,6 +12,9 @@ namespace pan::config {
 // nothing here. Those of the update alone come from rl::check.
 std::vector<std::string> idle_settings(const RunConfig& c);
 
+// The same for `pan-ppo sft`, of the settings that it shares with training.
+std::vector<std::string> idle_in_supervised(const RunConfig& c);
+
 // The same for `pan-ppo eval`, of the settings that it reads.
 std::vector<std::string> idle_in_evaluation(const RunConfig& c);
 

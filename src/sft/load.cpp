@@ -1,6 +1,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "config/evaluation.h"
+#include "config/idle.h"
 #include "config/load.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -11,7 +13,18 @@ namespace pan::sft {
 
 namespace {
 
-void check(const InitConfig& init, const model::LoraConfig& lora) {
+// What a training run has too.
+config::RunConfig shared_settings(const SftConfig& c) {
+  config::RunConfig run;
+  run.model = c.model;
+  run.prompt = c.prompt;
+  run.task = c.task;
+  run.eval = c.eval;
+  run.checkpoint = c.checkpoint;
+  return run;
+}
+
+void check_model(const InitConfig& init, const model::LoraConfig& lora) {
   PAN_CHECK(init.hidden_size == 0 || (init.num_layers > 0 && init.num_heads > 0 && init.num_kv_heads > 0 &&
                                       init.intermediate_size > 0),
             kConfig, "a new model needs all its sizes")
@@ -34,25 +47,37 @@ void check(const InitConfig& init, const model::LoraConfig& lora) {
       .remedy("Set model.lora.rank to 0, or leave init out to start from model.path");
 }
 
+void check(const SftConfig& c) {
+  check_model(c.init, c.model.lora);
+  tasks::check(c.task);
+  tokenizer::check(c.prompt);
+  config::check_decoding(c.eval);
+  config::check_metric(c.eval, c.checkpoint);
+}
+
 }  // namespace
 
-SftConfig load_sft(const std::string& path, const std::vector<std::string>& overrides) {
+void LoadedSft::add_places(core::Error& error) const {
+  SftConfig copy = config;
+  places.add_to(error, config::pointers_of([&](core::Fields& f) { describe(f, copy); }));
+}
+
+LoadedSft load_sft(const std::string& path, const std::vector<std::string>& overrides) {
   const std::string text = config::config_text(path);
   core::Json json = core::parse_json(text, path, core::JsonDialect::kWithComments);
-  config::Places places(path, text);
-  places.apply(json, overrides);
-  config::check_task_keys(json, places, path);
-  SftConfig config;
-  core::read_fields([&](core::Fields& f) { describe(f, config); }, json, path,
-                    [&](const std::string& pointer) { return places.line_of(pointer); });
+  LoadedSft loaded{.config = {}, .notes = {}, .places = config::Places(path, text)};
+  loaded.places.apply(json, overrides);
+  config::check_task_keys(json, loaded.places, path);
+  core::read_fields([&](core::Fields& f) { describe(f, loaded.config); }, json, path,
+                    [&](const std::string& pointer) { return loaded.places.line_of(pointer); });
   try {
-    check(config.init, config.model.lora);
-    if (config.task.name == "mix") tasks::parts_of(config.task.mix);
+    check(loaded.config);
   } catch (core::Error& error) {
-    places.add_to(error, config::pointers_of([&](core::Fields& f) { describe(f, config); }));
+    loaded.add_places(error);
     throw;
   }
-  return config;
+  loaded.notes = config::idle_in_supervised(shared_settings(loaded.config));
+  return loaded;
 }
 
 core::Json resolved(const SftConfig& config) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "config/places.h"
 #include "core/json.h"
 #include "sft/sft_config.h"
 
@@ -42,8 +43,17 @@ std::vector<std::string> differences(const SftConfig& before, const SftConfig& a
 // The keys of a supervised run's configuration that a training run has too: what an evaluation of it needs.
 core::Json as_run_config(const core::Json& sft_config);
 
-// Strict reading of an sft configuration file with `--set` overrides; checks the pairs that exclude each
-// other. Errors: kConfig.
-SftConfig load_sft(const std::string& path, const std::vector<std::string>& overrides);
+// As config::Loaded.
+struct LoadedSft {
+  SftConfig config;
+  std::vector<std::string> notes;  // settings without effect
+  config::Places places;
+
+  void add_places(core::Error& error) const;
+};
+
+// Strict reading of an sft configuration file with `--set` overrides; checks what a training run checks of
+// the settings that both have, and the pairs that exclude each other. Errors: kConfig.
+LoadedSft load_sft(const std::string& path, const std::vector<std::string>& overrides);
 
 }  // namespace pan::sft

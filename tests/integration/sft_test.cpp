@@ -60,6 +60,43 @@ TEST_F(Sft, RefusesPairsLongerThanTheContext) {
   EXPECT_FALSE(fs::exists(path("run")));
 }
 
+TEST_F(Sft, RefusesWhatTrainRefuses) {
+  expect_error(pan(words("run", {"eval.samples=4"})), 2, {"in --set", "/eval/samples", "eval.temperature"});
+  expect_error(pan(words("run", {"checkpoint.metric=foo"})), 2,
+               {"in --set", "/checkpoint/metric", "\"foo\""});
+  expect_error(pan(words("run", {"checkpoint.metric=eval/acuracy"})), 2, {"Did you mean \"eval/accuracy\"?"});
+  expect_error(pan(words("run", {"task.sizes=[\"2by4\"]"})), 2, {"in --set", "2by4"});
+  EXPECT_FALSE(fs::exists(path("run")));
+}
+
+TEST_F(Sft, SaysWhereASettingThatCannotBeOpenedStands) {
+  expect_error(pan(words("run", {"sft.max_tokens=4096"})), 2, {"in --set", "/sft/max_tokens, from --set"});
+  expect_error(pan(words("run", {"prompt.template=custom"})), 2,
+               {"in " + source_path("configs/quickstart_sft_1.json"), "/prompt/custom, its default"});
+  write_text(path("pairs.jsonl"), "{\"prompt\": \"1 + 1\", \"answer\": \"2\"}\n");
+  const core::Json pairs = path("pairs.jsonl");
+  const core::Json task = {
+      {"name", "jsonl"}, {"match", "regex"}, {"train_path", pairs}, {"eval_path", pairs}};
+  write_text(path("sft.json"), "{\"model\": {\"path\": " + core::Json(model()).dump() +
+                                   "},\n \"sft\": {\"max_tokens\": 4096},\n \"task\": " + task.dump() + "}");
+  const Words from_file = {"sft", "--config", path("sft.json"), "--run-dir", path("run")};
+  expect_error(pan(from_file), 2, {"in " + path("sft.json"), "/task/pattern, its default"});
+  Words any_match = from_file;
+  any_match.insert(any_match.end(), {"--set", "task.match=exact"});
+  expect_error(pan(any_match), 2, {"in " + path("sft.json"), "/sft/max_tokens, line 2"});
+  EXPECT_FALSE(fs::exists(path("run")));
+}
+
+TEST_F(Sft, NamesIdleSettings) {
+  const Result r =
+      pan(words("run", {"eval.top_p=0.5", "eval.every=2", "eval.num_problems=1", "eval_max_new_tokens=4",
+                        "checkpoint.keep_best=0", "checkpoint.better=lower"}));
+  ASSERT_EQ(r.code, 0) << r.err;
+  for (const char* part : {"/eval/top_p: has no effect with eval.temperature = 0",
+                           "/checkpoint/better: has no effect with checkpoint.keep_best = 0\n"})
+    EXPECT_NE(r.err.find(part), std::string::npos) << part << " in " << r.err;
+}
+
 TEST_F(Sft, GuardStopsWithACheckpoint) {
   const Result r = pan(words("run", {"optimizer.lr=1e30", "sft.steps=20", "optimizer.warmup_steps=0"}));
   const bool kept = fs::exists(path("run/checkpoints/latest/policy/model.safetensors"));
