@@ -179,6 +179,26 @@ bool is_folder(const std::string& path) {
   return fs::is_directory(path, ignored);
 }
 
+std::string nearest_existing(const std::string& path) {
+  fs::path folder = path;
+  while (!folder.empty() && !exists(folder.string())) {
+    if (folder == folder.parent_path()) break;
+    folder = folder.parent_path();
+  }
+  return folder.empty() ? "." : folder.string();
+}
+
+void check_can_write(const std::string& path, const std::string& remedy) {
+  const std::string folder = nearest_existing(path);
+  int code = is_folder(folder) ? 0 : ENOTDIR;
+  if (code == 0 && ::faccessat(AT_FDCWD, folder.c_str(), W_OK | X_OK, AT_EACCESS) != 0) code = errno;
+  PAN_CHECK(code == 0, kIo, "nothing can be written here")
+      .where(path)
+      .expected("a place where this user may write")
+      .got(folder + ": " + std::generic_category().message(code))
+      .remedy(remedy);
+}
+
 uint64_t file_size(const std::string& path) {
   PAN_CHECK(exists(path), kData, "the file does not exist").where(path);
   std::error_code code;

@@ -49,6 +49,11 @@ bool is_folder(const std::string& path);
 uint64_t file_size(const std::string& path);
 std::vector<std::string> list_folder(const std::string& path);  // names, sorted
 
+// `path`, or the nearest folder above it that exists.
+std::string nearest_existing(const std::string& path);
+// Error: kIo, with the system's reason, where nothing could be made in nearest_existing(path).
+void check_can_write(const std::string& path, const std::string& remedy);
+
 // Writes `bytes` to `path`.tmp, syncs it, renames it over `path`, syncs the folder (without which the rename
 // may be lost).
 void write_file_atomic(Disk& d, const std::string& path, std::string_view bytes);

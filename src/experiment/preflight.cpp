@@ -6,6 +6,7 @@
 
 #include "config/load.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/nearest.h"
 #include "eval/metric_names.h"
 #include "metrics/catalog.h"
@@ -106,6 +107,7 @@ void check_figures(const Plan& plan, const Cell& cell) {
 }  // namespace
 
 void preflight(const Plan& plan) {
+  core::check_can_write(plan.experiment.config.output, "Choose another --output");
   std::set<std::string> opened;
   for (const Cell& cell : plan.cells) {
     if (!opened.insert(opened_by(plan, cell)).second) continue;

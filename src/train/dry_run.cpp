@@ -26,14 +26,6 @@ std::string size_text(int64_t bytes) {
   return text;
 }
 
-std::string existing_parent(std::string path) {
-  while (!path.empty() && !core::exists(path)) {
-    const size_t slash = path.find_last_of('/');
-    path = slash == std::string::npos ? "" : path.substr(0, slash);
-  }
-  return path.empty() ? "." : path;
-}
-
 // Of all files in it; 0 where there is no such folder.
 int64_t folder_bytes(const std::string& path) {
   if (!core::is_folder(path)) return 0;
@@ -73,7 +65,7 @@ void check_weights(const config::RunConfig& c) {
 std::string check_disk(const DiskPlan& plan, const std::string& run_dir) {
   // A resumed run has some of its checkpoints already, and they make room for their successors.
   const int64_t there = folder_bytes(run_dir + "/checkpoints");
-  const int64_t free = static_cast<int64_t>(core::disk().free_bytes(existing_parent(run_dir))) + there;
+  const int64_t free = static_cast<int64_t>(core::disk().free_bytes(core::nearest_existing(run_dir))) + there;
   const int64_t needed = plan.checkpoint_bytes * plan.num_checkpoints;
   PAN_CHECK(needed <= free, kIo, "the checkpoints do not fit on the disk")
       .where(run_dir)
@@ -119,6 +111,7 @@ std::vector<std::string> dry_run(const config::RunConfig& config, const std::str
                   " prompts were read");
   const ModelSizes sizes = read_sizes(config);
   add_memory(lines, plan_memory(config, sizes));
+  core::check_can_write(run_dir, "Choose another --run-dir");
   lines.push_back(check_disk(plan_disk(config, sizes), run_dir));
   check_weights(config);
   lines.push_back("everything is valid");

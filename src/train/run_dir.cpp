@@ -93,6 +93,7 @@ void RunDir::check_free(const std::string& path) {
       .expected("a new or an empty folder")
       .got("a folder with " + some_names(dir.path_) + ", which is not a run")
       .remedy("Choose another --run-dir");
+  core::check_can_write(dir.path_, "Choose another --run-dir");
 }
 
 RunDir RunDir::create(const std::string& path, const core::Json& config, RunKind kind) {

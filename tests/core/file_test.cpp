@@ -97,6 +97,14 @@ TEST(File, FullDeviceIsAnIoErrorWithARemedy) {
   }
 }
 
+TEST(File, FindsTheNearestFolderThatExists) {
+  const TempFolder folder;
+  EXPECT_EQ(nearest_existing(folder / "a/b"), (folder / "a").substr(0, (folder / "a").size() - 2));
+  EXPECT_EQ(nearest_existing("no_such_folder/b"), ".");
+  EXPECT_EQ(nearest_existing("/no_such_folder/b"), "/");
+  EXPECT_EQ(nearest_existing(""), ".");
+}
+
 TEST(File, FreeBytesIsPlausible) { EXPECT_GT(disk().free_bytes("."), 0u); }
 
 std::string crc_of(std::string_view bytes) {

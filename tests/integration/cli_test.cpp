@@ -108,8 +108,17 @@ TEST_F(Cli, NamesAPromptOverTheLimit) {
 }
 
 TEST_F(Cli, NamesAFolderThatCannotBeWritten) {
-  expect_error(pan({"train", "--config", write_config(), "--run-dir", "/proc/no/run"}), 4,
-               {"/proc/no/run", "do not fit on the disk", "expected", "got", "--run-dir"});
+  const std::string run_dir = "/proc/self/no/run";  // where root may not write either
+  for (const Words& more : {Words{}, Words{"--dry-run"}}) {
+    Words words = {"train", "--config", write_config(), "--run-dir", run_dir};
+    words.insert(words.end(), more.begin(), more.end());
+    expect_error(pan(words), 4,
+                 {"nothing can be written here", run_dir, "expected a place where this user may write",
+                  "got /proc/self: ", "Choose another --run-dir"});
+  }
+  write_text(path("file"), "");
+  expect_error(pan({"train", "--config", write_config(), "--run-dir", path("file/run"), "--dry-run"}), 4,
+               {path("file/run"), "Not a directory"});
 }
 
 TEST_F(Cli, LeavesAForeignFolderAlone) {

@@ -57,6 +57,12 @@ TEST_F(BothWays, ACriticOfAnotherVocabulary) {
   expect_refused({"--set", "critic.path=" + path("nowhere")}, 3, {"no such critic folder"});
 }
 
+TEST_F(BothWays, PromptAndAnswerLongerThanTheContext) {
+  expect_refused({"--set", "rollout.max_new_tokens=100000"}, 2,
+                 {"prompt and answer do not fit the model's context", "/train/max_prompt_tokens",
+                  "/rollout/max_new_tokens, from --set", "+ 100000"});
+}
+
 TEST_F(BothWays, MoreThreadsThanMakeSense) {
   expect_refused({"--set", "threads=1024"}, 2, {"far fewer processors", "/threads"});
 }

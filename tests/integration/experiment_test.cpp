@@ -180,6 +180,14 @@ TEST_F(ExperimentCommand, StopsAtOnceWithOneErrorWhereNothingCouldRun) {
   }
 }
 
+TEST_F(ExperimentCommand, NamesAnOutputThatCannotBeWritten) {
+  for (const Words& more : {Words{}, Words{"--dry-run"}}) {
+    Words words = command("out", more);
+    words[4] = "/proc/self/no";
+    expect_error(pan(words), 4, {"nothing can be written here", words[4], "Choose another --output"});
+  }
+}
+
 // Where a model or data are not part of the repository, those of the tests stand in.
 TEST_F(ExperimentCommand, ShippedConfigurationsAreGood) {
   fs::create_directories(path("gsm8k"));
