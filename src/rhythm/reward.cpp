@@ -220,6 +220,7 @@ void pay(const SequenceRhythm& sequence, bool truncated, const RhythmConfig& con
   reward.payments.clear();
   reward.total = 0;
   reward.capped = false;
+  for (StepReward& step : reward.steps) step.paid = 0;
   if (config.lambda == 0) return;
   double sum = 0;  // c_j
   const auto pay_one = [&](int64_t position, double x) {
@@ -231,7 +232,8 @@ void pay(const SequenceRhythm& sequence, bool truncated, const RhythmConfig& con
   };
   for (size_t k = 0; k < sequence.steps.size(); ++k) {
     const Step& step = sequence.steps[k].step;
-    const StepReward& r = reward.steps[k];
+    StepReward& r = reward.steps[k];
+    const double before = sum;
     // The rule for repeated steps takes a positive sum away as a whole, and leaves a negative one as it is.
     const double pre = config.w_pre * r.z_entropy, anc = config.w_anc * r.z_concentration;
     const bool forfeited = pre + anc > 0 && r.reward <= 0;
@@ -241,6 +243,7 @@ void pay(const SequenceRhythm& sequence, bool truncated, const RhythmConfig& con
       pay_one(step.preplan_end, forfeited ? 0 : pre);
       pay_one(step.end, forfeited ? 0 : anc);
     }
+    r.paid = sum - before;
   }
   if (truncated && sum > 0) {
     reward.payments.push_back({.position = sequence.num_tokens - 1, .amount = -sum});

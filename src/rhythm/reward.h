@@ -34,6 +34,7 @@ struct StepReward {
   double z_entropy = 0;        // z(E_k), 0 where missing
   double z_concentration = 0;  // z(C_k)
   double reward = 0;           // R_rhythm(k), after the rule for repeated steps, without lambda
+  double paid = 0;             // its payments: lambda and cap applied
 };
 
 struct SequenceReward {
@@ -105,7 +106,8 @@ RewardResult reward_batch(const std::vector<SequenceRhythm>& sequences, const st
                           const GatherValues& gather = nullptr, const ShuffleKey& shuffle = {});
 
 // The payments of one answer from its steps' z and R_rhythm(k): running sum, cap, pay-back. Fills payments,
-// total and capped; nothing with lambda = 0. Pure.
+// total, capped and what each step was paid; nothing with lambda = 0. What a cut-off answer pays back belongs
+// to no step. Pure.
 void pay(const SequenceRhythm& sequence, bool truncated, const RhythmConfig& config, SequenceReward& reward);
 
 }  // namespace pan::rhythm

@@ -213,15 +213,25 @@ double deviation(const Work& w, const Doubles& a, const Doubles& b, double sign)
   return n == 0 ? 0.0 : std::sqrt(square / n);
 }
 
-void reward_metrics(const Work& w, Metrics& m) {
+std::vector<Paid> paid_by_sequence(const Work& w) {
+  std::vector<Paid> paid(w.num_sequences);
+  for (size_t i = 0; i < w.num_sequences; ++i) {
+    paid[i].length_penalty = w.score[i] - w.in.task_reward[i];
+    for (size_t t = w.begin(i); t < w.end(i); ++t) {
+      if (w.kl_in_reward()) paid[i].kl -= w.kl_coefficient * w.kl[t];
+      paid[i].total += w.rewards[t];
+    }
+  }
+  return paid;
+}
+
+void reward_metrics(const Work& w, const std::vector<Paid>& paid, Metrics& m) {
   Range score, rewards;
   double penalty = 0, masked = 0;
   for (size_t i = 0; i < w.num_sequences; ++i) {
-    double paid = 0;
-    for (size_t t = w.begin(i); t < w.end(i); ++t) paid += w.rewards[t];
     score.add(w.in.task_reward[i]);
-    rewards.add(paid);
-    penalty += w.in.task_reward[i] - w.score[i];
+    rewards.add(paid[i].total);
+    penalty -= paid[i].length_penalty;
     masked += w.trained[i] ? 0 : 1;
   }
   score.write(m, "critic/score");
@@ -306,7 +316,8 @@ Advantages compute_advantages(const RewardInput& input, const RlConfig& config, 
 
   Advantages out;
   out.trained = w.trained;
-  reward_metrics(w, out.metrics);
+  out.paid = paid_by_sequence(w);
+  reward_metrics(w, out.paid, out.metrics);
   out.metrics["rhythm/advantage_std/task"] = deviation(w, w.advantage, w.part, -1.0);
   out.metrics["rhythm/advantage_std/rhythm"] = deviation(w, {}, w.part, 1.0);
   if (config.advantage.estimator == Estimator::kGae) {

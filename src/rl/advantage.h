@@ -32,12 +32,20 @@ struct RewardInput {
   at::Tensor credit;
 };
 
+// What a sequence was paid besides the task's reward and the rhythm.
+struct Paid {
+  double length_penalty = 0;  // <= 0
+  double kl = 0;              // of the KL in the reward
+  double total = 0;           // with the task's reward and the rhythm: the sum of its tokens' rewards
+};
+
 struct Advantages {
   at::Tensor advantages;  // [R] float32: what the policy loss multiplies (whitened, then credit)
   at::Tensor returns;     // [R] float32: value targets, never whitened, never multiplied by credit; undefined
                           // without critic
   std::vector<uint8_t>
-      trained;      // [B] 0: the sequence takes no part in losses and whitening (advantage.mask_truncated)
+      trained;  // [B] 0: the sequence takes no part in losses and whitening (advantage.mask_truncated)
+  std::vector<Paid> paid;  // [B]
   double kl = 0;    // nat per token: mean over sequences of each one's token mean; 0 without a reference
   Metrics metrics;  // critic/{score,rewards,advantages,returns,values}/{mean,max,min},
                     // critic/vf_explained_var, ...

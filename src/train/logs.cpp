@@ -31,7 +31,11 @@ rollout::Record record_of(const Session& s, const Iteration& it, size_t i) {
   r.iteration = it.index + 1;
   r.id = problem.id;
   r.rewards = it.verdicts[i].terms;
+  const rl::Paid& paid = it.advantages.paid[i];
   r.rewards["task"] = it.task_rewards[i];
+  r.rewards["length_penalty"] = paid.length_penalty;
+  r.rewards["kl"] = paid.kl;
+  r.rewards["total"] = paid.total;
   r.notes["extracted"] = it.verdicts[i].extracted;
   r.notes["reference"] = problem.reference;
   if (it.rhythm.empty()) return r;
@@ -47,9 +51,12 @@ rollout::Record record_of(const Session& s, const Iteration& it, size_t i) {
       const int64_t id = sequence.tokens[static_cast<size_t>(t)];
       if (!s.tokenizer->is_special(id)) out.text += s.tokenizer->token_bytes(id);
     }
-    out.values = {{"reward", reward.steps[k].reward},
+    out.values = {{"entropy_term", rhythm::entropy_term(step, s.config.rhythm.form)},
+                  {"concentration_term", rhythm::concentration_term(step, s.config.rhythm.form)},
                   {"z_entropy", reward.steps[k].z_entropy},
-                  {"z_concentration", reward.steps[k].z_concentration}};
+                  {"z_concentration", reward.steps[k].z_concentration},
+                  {"reward", reward.steps[k].reward},
+                  {"paid", reward.steps[k].paid}};
     r.steps.push_back(std::move(out));
   }
   return r;

@@ -14,7 +14,7 @@ constexpr char kReadme[] = R"(# A pan-ppo run
 |---|---|
 | `config.json` | the resolved configuration, every key |
 | `metrics.jsonl` | one JSON line per iteration and per evaluation |
-| `rollouts.jsonl` | sampled answers with their rewards by term and step |
+| `rollouts.jsonl` | sampled answers with their rewards: by term (`total` = `task` + `length_penalty` + `kl` + `rhythm`) and by reasoning step |
 | `log.txt` | what the terminal showed |
 | `tensorboard/` | the same metrics as event files (`tensorboard --logdir .`) |
 | `eval/` | results and samples of each evaluation |

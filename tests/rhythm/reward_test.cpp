@@ -124,6 +124,7 @@ TEST(Reward, TheSumNeverLeavesTheCapAndLaterStepsCanStillPay) {
   for (size_t j = 0; j < 4; ++j) {
     EXPECT_NEAR(r.payments[j].amount, expected[j], 1e-15);
     EXPECT_EQ(r.payments[j].position, s.steps[j].step.end);
+    EXPECT_NEAR(r.steps[j].paid, expected[j], 1e-15);
   }
   EXPECT_NEAR(r.total, -0.45, 1e-15);
   EXPECT_TRUE(r.capped);
@@ -160,6 +161,7 @@ TEST(Reward, LevelPaysItsSharesWhereEachPhaseEnds) {
   EXPECT_NEAR(r.payments[0].amount, 0.1, 1e-15);
   EXPECT_EQ(r.payments[1].position, s.steps[0].step.end);
   EXPECT_NEAR(r.payments[1].amount, -0.05, 1e-15);
+  EXPECT_NEAR(r.steps[0].paid, 0.05, 1e-15);
 }
 
 TEST(Reward, LevelPaysSharesThatCancelButNotThoseOfARepetition) {

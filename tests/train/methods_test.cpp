@@ -143,6 +143,44 @@ TEST_F(MethodRun, LambdaZeroEqualsRhythmOffWithoutCriticToo) {
   }
 }
 
+TEST_F(MethodRun, RolloutsSayWhatTheLossWasPaid) {
+  run("a",
+      {"kl.in=reward", "kl.controller=fixed", "kl.coefficient=0.5", "advantage.missing_eos_penalty=0.5",
+       "advantage.overlong_buffer_tokens=16", "advantage.overlong_penalty=0.7"},
+      2);
+  const Rows iterations = rows("a", "iteration");
+  ASSERT_EQ(iterations.size(), 2u);
+  std::vector<double> totals(2, 0.0), counts(2, 0.0), penalties(2, 0.0);
+  double kl = 0, rhythm = 0, paid = 0;
+  std::istringstream lines(file("a", "rollouts.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    const core::Json row = core::Json::parse(line), r = row.at("rewards");
+    const auto number = [&](const char* key) { return r.at(key).get<double>(); };
+    EXPECT_NEAR(number("total"), number("task") + number("length_penalty") + number("kl") + number("rhythm"),
+                1e-9);
+    const auto i = row.at("iteration").get<size_t>() - 1;
+    totals[i] += number("total"), counts[i] += 1, penalties[i] -= number("length_penalty");
+    kl += std::abs(number("kl")), rhythm += std::abs(number("rhythm"));
+    double of_steps = 0;
+    if (row.contains("steps"))
+      for (const core::Json& step : row.at("steps")) {
+        of_steps += step.at("paid").get<double>();
+        EXPECT_TRUE(step.contains("entropy_term") && step.contains("concentration_term"));
+      }
+    paid += std::abs(of_steps);
+    const bool taken_back = row.at("finish") == "length" && of_steps > 0;
+    EXPECT_NEAR(taken_back ? 0 : of_steps, number("rhythm"), 1e-9);
+  }
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_NEAR(totals[i] / counts[i], iterations[i].at("critic/rewards/mean").get<double>(), 1e-6);
+    EXPECT_NEAR(penalties[i] / counts[i], iterations[i].at("reward/length_penalty/mean").get<double>(), 1e-6);
+    EXPECT_GT(penalties[i], 0);
+  }
+  EXPECT_GT(kl, 0);
+  EXPECT_GT(rhythm, 0);
+  EXPECT_GT(paid, 0);
+}
+
 // Without importance weights one still sees how far sampler and trainer are apart.
 TEST_F(MethodRun, SamplerMismatchIsLoggedWithoutImportanceCap) {
   run("a", {}, 2);
