@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/common.h"
 #include "core/error.h"
 #include "core/json.h"
 #include "core/log.h"
@@ -55,15 +56,18 @@ void add_sft(CLI::App& app, Action& action) {
   auto o = std::make_shared<Options>();
   CLI::App* sft = app.add_subcommand("sft", "Supervised warm start on a task's worked answers");
   sft->add_option("--config", o->config, "Configuration file (JSON, comments allowed)")->required();
-  sft->add_option("--run-dir", o->run_dir, "Folder of the run")->required();
+  sft->add_option("--run-dir", o->run_dir, "Folder of the run (default: runs/NAME-DATE)");
   sft->add_option("--set", o->set, "Override one key: a.b=value; may be repeated")->allow_extra_args(false);
-  sft->add_flag("--auto-resume", o->auto_resume, "Start the run, or go on with it where --run-dir holds one");
+  sft->add_flag("--auto-resume", o->auto_resume,
+                "Start the run, or go on with it where --run-dir holds one (needs --run-dir)");
   sft->add_flag("--allow-change", o->allow_change,
                 "With --auto-resume: go on with settings that change what is computed");
   sft->callback([o, &action] {
     action = [o] {
-      return run(o->config, o->set, o->run_dir, o->auto_resume && train::RunDir::is_run(o->run_dir),
-                 o->allow_change);
+      check_auto_resume("sft", o->auto_resume, o->run_dir);
+      const bool resume = o->auto_resume && train::RunDir::is_run(o->run_dir);
+      if (o->run_dir.empty()) o->run_dir = default_run_dir(o->config);
+      return run(o->config, o->set, o->run_dir, resume, o->allow_change);
     };
   });
 }

@@ -1,7 +1,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <ctime>
 #include <memory>
 
 #include "cli/commands.h"
@@ -22,16 +21,6 @@ struct Options {
   std::vector<std::string> set;
   bool auto_resume = false, allow_change = false;
 };
-
-std::string default_run_dir(const std::string& config_path) {
-  std::string name = config_path.substr(config_path.find_last_of('/') + 1);
-  name = name.substr(0, name.find_last_of('.'));
-  char stamp[32];
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  std::strftime(stamp, sizeof stamp, "-%Y%m%d-%H%M%S", localtime_r(&now, &parts));
-  return "runs/" + name + stamp;
-}
 
 int finish(const train::TrainOutcome& outcome, const std::string& run_dir) {
   const std::string resume = "pan-ppo resume " + run_dir;
@@ -116,11 +105,7 @@ void add_train(CLI::App& app, Action& action) {
   train->callback([o, &action] {
     action = [o] {
       if (!o->dry_run.empty()) return dry_run(*o);
-      PAN_CHECK(!o->auto_resume || !o->run_dir.empty(), kUsage, "--auto-resume needs --run-dir")
-          .where("pan-ppo train")
-          .expected("--run-dir DIR, the same each time")
-          .got("none")
-          .remedy("Add --run-dir DIR");
+      check_auto_resume("train", o->auto_resume, o->run_dir);
       const bool resume = o->auto_resume && train::RunDir::is_run(o->run_dir);
       if (o->run_dir.empty()) o->run_dir = default_run_dir(o->config);
       return run(*o, resume);

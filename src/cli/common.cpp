@@ -1,6 +1,7 @@
 #include "cli/common.h"
 
 #include <cstdlib>
+#include <ctime>
 
 #include "core/error.h"
 #include "kernels/isa.h"
@@ -34,6 +35,24 @@ double parse_duration(const std::string& text) {
       .got(text)
       .remedy("Give a number above 0 with h, m or s");
   return seconds;
+}
+
+std::string default_run_dir(const std::string& config_path) {
+  std::string name = config_path.substr(config_path.find_last_of('/') + 1);
+  name = name.substr(0, name.find_last_of('.'));
+  char stamp[32];
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  std::strftime(stamp, sizeof stamp, "-%Y%m%d-%H%M%S", localtime_r(&now, &parts));
+  return "runs/" + name + stamp;
+}
+
+void check_auto_resume(const std::string& command, bool auto_resume, const std::string& run_dir) {
+  PAN_CHECK(!auto_resume || !run_dir.empty(), kUsage, "--auto-resume needs --run-dir")
+      .where("pan-ppo " + command)
+      .expected("--run-dir DIR, the same each time")
+      .got("none")
+      .remedy("Add --run-dir DIR");
 }
 
 void check_environment() {

@@ -43,7 +43,7 @@ struct SftOptions {
   int64_t steps = 1000;
   int64_t batch_size = 32;
   int64_t micro_batch_tokens = 4096;
-  int64_t max_tokens = 1024;
+  int64_t max_tokens = 0;
   train::OverlongPrompts overlong = train::OverlongPrompts::kSkip;
   int64_t max_bad_steps = 5;
   int64_t log_every = 10;
@@ -56,7 +56,10 @@ inline void describe(core::Fields& f, SftOptions& c) {
   f.integer(
       "micro_batch_tokens", c.micro_batch_tokens,
       {.min = 1, .unit = "token", .doc = "Tokens of one forward and backward pass. Memory and speed only."});
-  f.integer("max_tokens", c.max_tokens, {.min = 2, .unit = "token", .doc = "Longest prompt + answer."});
+  f.integer("max_tokens", c.max_tokens,
+            {.min = 0,
+             .unit = "token",
+             .doc = "Longest prompt + answer; 0 = 1024, or the model's context where that is shorter."});
   f.choice("overlong", c.overlong,
            {{"error", train::OverlongPrompts::kError}, {"skip", train::OverlongPrompts::kSkip}},
            "What to do with a longer pair: stop with an error, or skip and count it.");

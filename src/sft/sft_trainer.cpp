@@ -42,6 +42,7 @@ namespace pan::sft {
 namespace {
 
 constexpr int64_t kVersion = 1;
+constexpr int64_t kUsualTokens = 1024;  // of the longest pair
 constexpr char kAdapter[] = "policy_adapter";
 // Pairs are read ahead for about this long, so that one that cannot be used is found at the start.
 constexpr double kReadAheadSeconds = 1;
@@ -194,9 +195,14 @@ class SftTrainer {
     prompts_ = std::make_unique<train::PromptSource>(
         *task_, [this](const tasks::Problem& p) { return pair_of(p); },
         train::PromptOptions{.seed = static_cast<uint64_t>(config_.seed),
-                             .max_prompt_tokens = config_.sft.max_tokens,
+                             .max_prompt_tokens = longest_pair(),
                              .overlong = config_.sft.overlong});
     if (found) restore(*found);
+  }
+
+  int64_t longest_pair() const {
+    return config_.sft.max_tokens > 0 ? config_.sft.max_tokens
+                                      : std::min(kUsualTokens, decoder_->arch().max_positions);
   }
 
   // Prompt and answer as one sequence; where the answer begins is kept in prompt_length_of_.

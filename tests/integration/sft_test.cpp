@@ -60,6 +60,22 @@ TEST_F(Sft, RefusesPairsLongerThanTheContext) {
   EXPECT_FALSE(fs::exists(path("run")));
 }
 
+TEST_F(Sft, TakesPairsUpToTheContextOfAShortModel) {
+  EXPECT_EQ(pan(words("run", {"init.max_positions=256", "sft.max_tokens=0"})).code, 0);
+}
+
+TEST_F(Sft, HasARunFolderByDefault) {
+  Words all = words("run");
+  all.erase(all.begin() + 3, all.begin() + 5);
+  ASSERT_EQ(pan_behind("cd '" + path("") + "' && ", all).code, 0);
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(path("runs"))) names.push_back(entry.path().filename());
+  ASSERT_EQ(names.size(), 1u);
+  EXPECT_EQ(names[0].rfind("quickstart_sft_1-20", 0), 0u) << names[0];
+  all.push_back("--auto-resume");
+  expect_error(pan(all), 2, {"--auto-resume needs --run-dir", "pan-ppo sft"});
+}
+
 TEST_F(Sft, RefusesWhatTrainRefuses) {
   expect_error(pan(words("run", {"eval.samples=4"})), 2, {"in --set", "/eval/samples", "eval.temperature"});
   expect_error(pan(words("run", {"checkpoint.metric=foo"})), 2,
