@@ -35,19 +35,14 @@ int64_t folder_bytes(const std::string& path) {
   return bytes;
 }
 
+int64_t total_memory() { return static_cast<int64_t>(core::total_memory_bytes()); }
+
 void add_memory(std::vector<std::string>& lines, const MemoryPlan& plan) {
   lines.push_back("memory plan:");
   for (const auto& [name, bytes] : plan.resident) lines.push_back("  " + size_text(bytes) + "  " + name);
   for (const auto& [name, bytes] : plan.phases) lines.push_back("  " + size_text(bytes) + "  while " + name);
-  const auto total = static_cast<int64_t>(core::total_memory_bytes());
-  lines.push_back("  " + size_text(plan.peak()) + "  peak, of " + size_text(total));
-  PAN_CHECK(plan.peak() <= total, kDevice, "the run does not fit into memory")
-      .where("this machine")
-      .expected("at most " + size_text(total))
-      .got(size_text(plan.peak()))
-      .remedy(
-          "Lower ppo.micro_batch_tokens, rollout.slots or rollout.max_new_tokens, use critic.mode shared or "
-          "model.dtype bfloat16");
+  lines.push_back("  " + size_text(plan.peak()) + "  peak, of " + size_text(total_memory()));
+  check_memory(plan);
 }
 
 // Names, shapes and values of the weights, which only reading them shows. On the CPU: memory of a GPU may be
@@ -61,6 +56,16 @@ void check_weights(const config::RunConfig& c) {
 }
 
 }  // namespace
+
+void check_memory(const MemoryPlan& plan) {
+  PAN_CHECK(plan.peak() <= total_memory(), kDevice, "the run does not fit into memory")
+      .where("this machine")
+      .expected("at most " + size_text(total_memory()))
+      .got("a plan of " + size_text(plan.peak()))
+      .remedy(
+          "Lower ppo.micro_batch_tokens, rollout.slots or rollout.max_new_tokens, use critic.mode shared or "
+          "model.dtype bfloat16");
+}
 
 std::string check_disk(const DiskPlan& plan, const std::string& run_dir) {
   // A resumed run has some of its checkpoints already, and they make room for their successors.

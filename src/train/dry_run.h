@@ -13,6 +13,10 @@ namespace pan::train {
 std::vector<std::string> dry_run(const config::RunConfig& config, const std::string& run_dir,
                                  bool config_only);
 
+struct MemoryPlan;
+// Error: kDevice where the plan is beyond the machine's memory.
+void check_memory(const MemoryPlan& plan);
+
 struct DiskPlan;
 // What the checkpoints of a run take, as one line. Error: kIo where that is more than is free, the run's
 // checkpoints of now counted as free.

@@ -65,6 +65,16 @@ ModelSizes sizes_of(const Session& s) {
   return train::sizes_of(s.policy->arch(), s.critic ? std::optional(s.critic->arch()) : std::nullopt);
 }
 
+// A plan is an estimate, so a run that is meant to start does.
+void check_plans(const config::RunConfig& config, const ModelSizes& sizes, const std::string& run_dir) {
+  check_disk(plan_disk(config, sizes), run_dir);
+  try {
+    check_memory(plan_memory(config, sizes));
+  } catch (const core::Error& error) {
+    core::log_warn("memory plan", error.what());
+  }
+}
+
 uint64_t size_or_none(const std::string& path) {
   return std::filesystem::is_regular_file(path) ? core::file_size(path) : 0;
 }
@@ -81,7 +91,7 @@ Opened open_run(const TrainRequest& request) {
     RunDir::check_free(request.run_dir);
     std::unique_ptr<Session> session = open_session(request.config);
     check_prompts(*session, request.read_ahead_s);
-    check_disk(plan_disk(request.config, sizes_of(*session)), request.run_dir);
+    check_plans(request.config, sizes_of(*session), request.run_dir);
     RunDir dir = RunDir::create(request.run_dir, config::resolved(request.config));
     core::set_log_file(dir.log_path());
     core::log_info("run folder " + dir.path());
@@ -94,7 +104,7 @@ Opened open_run(const TrainRequest& request) {
   Resumed resumed =
       resume_session(dir, request.config, {.allow_change = request.allow_change, .program = request.program});
   check_prompts(*resumed.session, request.read_ahead_s);
-  check_disk(plan_disk(request.config, sizes_of(*resumed.session)), request.run_dir);
+  check_plans(request.config, sizes_of(*resumed.session), request.run_dir);
   if (resumed.log_lengths.text) cut_text_log(dir.log_path(), *resumed.log_lengths.text, logged_before);
   update_config(dir, request.config);
   return {.dir = std::move(dir),

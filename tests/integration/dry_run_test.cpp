@@ -23,6 +23,21 @@ TEST_F(Cli, DryRunShowsThePlan) {
   EXPECT_FALSE(fs::exists(path("run")));
 }
 
+// Evaluations that the time limit lets never happen.
+TEST_F(Cli, AMemoryPlanThatIsTooLargeIsRefusedByTheDryRunAndAWarningAtTheStart) {
+  Words words;
+  for (const char* set : {"eval.every=1000", "eval.at_start=false", "eval.num_problems=1000000000",
+                          "eval.slots=1000000000", "train.time_limit_s=0.001"})
+    words.insert(words.end(), {"--set", set});
+  Words dry = words;
+  dry.push_back("--dry-run");
+  expect_error(train(dry), 5, {"the run does not fit into memory", "expected at most", "got a plan of"});
+  const Result r = train(words);
+  EXPECT_EQ(r.code, 0) << r.err;
+  for (const char* part : {"warning: the run does not fit into memory", "got a plan of", "rollout.slots"})
+    EXPECT_THAT(r.err, HasSubstr(part));
+}
+
 class BothWays : public Cli {
  protected:
   void expect_refused(const Words& more, int code, const Words& parts) {
