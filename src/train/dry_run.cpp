@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <system_error>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -26,12 +27,19 @@ std::string size_text(int64_t bytes) {
   return text;
 }
 
-// Of all files in it; 0 where there is no such folder.
+// Of all files in it; 0 where there is no such folder. What goes away meanwhile does not count: the run that
+// the folder belongs to may be at work.
 int64_t folder_bytes(const std::string& path) {
-  if (!core::is_folder(path)) return 0;
+  namespace fs = std::filesystem;
   int64_t bytes = 0;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(path))
-    if (entry.is_regular_file() && !entry.is_symlink()) bytes += static_cast<int64_t>(entry.file_size());
+  std::error_code none;
+  for (fs::recursive_directory_iterator entry(path, none), end; !none && entry != end;
+       entry.increment(none)) {
+    if (!entry->is_regular_file(none) || entry->is_symlink(none)) continue;
+    const uintmax_t size = entry->file_size(none);
+    if (!none) bytes += static_cast<int64_t>(size);
+    none.clear();
+  }
   return bytes;
 }
 
