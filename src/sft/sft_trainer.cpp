@@ -4,7 +4,6 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -21,6 +20,7 @@
 #include "core/log.h"
 #include "core/log_file.h"
 #include "core/signals.h"
+#include "core/stopwatch.h"
 #include "eval/evaluate.h"
 #include "kernels/logprob_entropy.h"
 #include "metrics/console.h"
@@ -46,10 +46,6 @@ constexpr int64_t kUsualTokens = 1024;  // of the longest pair
 constexpr char kAdapter[] = "policy_adapter";
 // Pairs are read ahead for about this long, so that one that cannot be used is found at the start.
 constexpr double kReadAheadSeconds = 1;
-
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 model::Arch new_arch(const SftConfig& c, const tokenizer::Tokenizer& tokenizer) {
   model::Arch a;
@@ -97,12 +93,8 @@ class SftTrainer {
     try {
       return loop();
     } catch (core::Error& error) {
-      if (error.kind() != core::ErrorKind::kIo) throw;
-      if (error.expected_text().empty()) error.expected("room for what the run writes");
-      throw error.remedy("Free some space or mend the disk; " +
-                         (saved_ >= 0 ? "the checkpoint of step " + std::to_string(saved_) + " is untouched"
-                                      : std::string("there is no checkpoint yet")) +
-                         ", go on with: pan-ppo resume " + dir_->path());
+      dir_->advise_on_disk(error, "step", saved_);
+      throw;
     }
   }
 
@@ -118,7 +110,7 @@ class SftTrainer {
       // A stop signal had this step saved before its evaluation: its metric decides what is kept.
       if (saved_ == step_ && !eval_due()) save();
     }
-    const double begin = now_s();
+    const double begin = core::now_s();
     const int64_t first = step_;
     while (step_ < config_.sft.steps) {
       if (core::stop_requested()) {
@@ -321,7 +313,7 @@ class SftTrainer {
   }
 
   void report(double loss, double begin, int64_t first) {
-    const double per_step = (now_s() - begin) / static_cast<double>(step_ - first);
+    const double per_step = (core::now_s() - begin) / static_cast<double>(step_ - first);
     log_->write({{"event", "step"},
                  {"step", step_},
                  {"sft/loss", loss},

@@ -2,9 +2,6 @@
 
 #include <cstdio>
 #include <nlohmann/json.hpp>
-
-#include "core/error.h"
-
 namespace pan::train {
 namespace {
 
@@ -125,6 +122,15 @@ RunDir RunDir::open(const std::string& path) {
 
 void RunDir::write_config(const core::Json& config) const {
   core::write_file_atomic(core::disk(), config_path(), core::dump_json(config, 2) + "\n");
+}
+
+void RunDir::advise_on_disk(core::Error& error, const std::string& unit, int64_t last_saved) const {
+  if (error.kind() != core::ErrorKind::kIo) return;
+  if (error.expected_text().empty()) error.expected("room for what the run writes");
+  const std::string kept =
+      last_saved < 0 ? "there is no checkpoint yet"
+                     : "the checkpoint of " + unit + " " + std::to_string(last_saved) + " is untouched";
+  error.remedy("Free some space or mend the disk; " + kept + ", go on with: pan-ppo resume " + path_);
 }
 
 }  // namespace pan::train

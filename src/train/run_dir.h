@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
 
@@ -37,6 +38,10 @@ class RunDir {
 
   // Replaces config.json (a resume with other settings).
   void write_config(const core::Json& config) const;
+
+  // Adds to an error of the disk (others are left alone) what is untouched and how to go on: the checkpoint
+  // of `unit` ("iteration", "step") number `last_saved`; below 0: none yet.
+  void advise_on_disk(core::Error& error, const std::string& unit, int64_t last_saved) const;
 
  private:
   explicit RunDir(std::string path);

@@ -4,7 +4,6 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <ctime>
 #include <filesystem>
@@ -18,6 +17,7 @@
 #include "core/log.h"
 #include "core/log_file.h"
 #include "core/signals.h"
+#include "core/stopwatch.h"
 #include "eval/evaluate.h"
 #include "metrics/console.h"
 #include "rollout/record.h"
@@ -34,10 +34,6 @@
 
 namespace pan::train {
 namespace {
-
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 // A run ends within 30 s of a stop signal: an update that would not be done by then, with the checkpoint that
 // follows it, is dropped.
@@ -137,13 +133,8 @@ class Trainer {
     try {
       return loop();
     } catch (core::Error& error) {
-      if (error.kind() != core::ErrorKind::kIo) throw;
-      if (error.expected_text().empty()) error.expected("room for what the run writes");
-      throw error.remedy("Free some space or mend the disk; " +
-                         (last_saved_ >= 0
-                              ? "the checkpoint of iteration " + std::to_string(last_saved_) + " is untouched"
-                              : std::string("there is no checkpoint yet")) +
-                         ", go on with: pan-ppo resume " + dir_.path());
+      dir_.advise_on_disk(error, "iteration", last_saved_);
+      throw;
     }
   }
 
@@ -204,7 +195,7 @@ class Trainer {
     Iteration it;
     it.index = s_->state.iteration;
     const LoopState boundary = s_->state;
-    const double begin = now_s();
+    const double begin = core::now_s();
     const std::string name = "iteration " + std::to_string(it.index + 1);
     try {
       core::log_debug(name + ": sampling");
@@ -292,9 +283,9 @@ class Trainer {
   StageHooks update_hooks() {
     StageHooks h = hooks();
     const double grace = std::max(0.0, kGraceSeconds - 1.2 * longest_save_s_);
-    h.should_drop_update = [begin = now_s(), grace](double share) {
+    h.should_drop_update = [begin = core::now_s(), grace](double share) {
       if (!core::stop_requested()) return false;
-      return (now_s() - begin) * (1 - share) > grace * share;
+      return (core::now_s() - begin) * (1 - share) > grace * share;
     };
     return h;
   }
@@ -351,14 +342,14 @@ class Trainer {
   void finish_iteration(Iteration& it, double begin) {
     LoopState& state = s_->state;
     end_at(it);
-    longest_iteration_s_ = std::max(longest_iteration_s_, now_s() - begin);
+    longest_iteration_s_ = std::max(longest_iteration_s_, core::now_s() - begin);
     if (newest_save_s_ > 0) it.metrics["timing_s/save_checkpoint"] = std::exchange(newest_save_s_, 0);
     collect_metrics(*s_, it);
     watch_rhythm(it);
     logs_->iteration(*s_, it);
     const int64_t done = state.iteration, total = config().train.iterations;
-    mean_iteration_s_ =
-        mean_iteration_s_ == 0 ? now_s() - begin : 0.7 * mean_iteration_s_ + 0.3 * (now_s() - begin);
+    mean_iteration_s_ = mean_iteration_s_ == 0 ? core::now_s() - begin
+                                               : 0.7 * mean_iteration_s_ + 0.3 * (core::now_s() - begin);
     core::log_info(metrics::iteration_line(
         {.iteration = done, .total = total, .eta_s = mean_iteration_s_ * static_cast<double>(total - done)},
         it.metrics));
@@ -407,7 +398,7 @@ class Trainer {
   }
 
   void evaluate() {
-    const double begin = now_s();
+    const double begin = core::now_s();
     LoopState& state = s_->state;
     core::log_debug("iteration " + std::to_string(state.iteration) + ": evaluating");
     eval::Evaluation e;
@@ -429,7 +420,7 @@ class Trainer {
                               [&](int64_t done, int64_t total) {
                                 if (state.iteration == 0 && !std::exchange(first_token_said_, true))
                                   core::log_info("first token after " +
-                                                 metrics::duration_text(now_s() - start_));
+                                                 metrics::duration_text(core::now_s() - start_));
                                 if (!bar)
                                   bar = std::make_unique<metrics::Progress>("evaluating", total, "answer");
                                 bar->update(done);
@@ -442,12 +433,12 @@ class Trainer {
     }
     eval::write_evaluation(dir_.eval_folder(state.iteration), e);
     state.last_eval_iteration = state.iteration;
-    longest_eval_s_ = std::max(longest_eval_s_, now_s() - begin);
+    longest_eval_s_ = std::max(longest_eval_s_, core::now_s() - begin);
     for (const std::string& line : eval::evaluation_lines(e)) core::log_info(line);
     metrics::Values values;
     for (const auto& [key, value] : e.metrics) values["eval/" + key] = value;
     values.merge(verl_names(s_->task->name(), config().eval.samples, e.metrics));
-    values["timing_s/testing"] = now_s() - begin;
+    values["timing_s/testing"] = core::now_s() - begin;
     logs_->evaluation(state.iteration, values);
     const bool saved_without = last_saved_ == state.iteration;
     note_best(values);
@@ -492,7 +483,7 @@ class Trainer {
       limit = limit > 0 ? std::min(limit, request_.time_limit_s) : request_.time_limit_s;
     if (limit <= 0) return true;
     const double needed = 1.1 * longest_iteration_s_ + 1.5 * longest_save_s_ + longest_eval_s_;
-    if (now_s() - start_ + needed <= limit) return true;
+    if (core::now_s() - start_ + needed <= limit) return true;
     core::log_info("the next iteration would not end within the time limit of " +
                    metrics::duration_text(limit));
     return false;
@@ -502,7 +493,7 @@ class Trainer {
   void save(bool again = false, bool remove_old = true) {
     const int64_t iteration = s_->state.iteration;
     if (last_saved_ == iteration && !again) return;
-    const double begin = now_s();
+    const double begin = core::now_s();
     core::log_debug("iteration " + std::to_string(iteration) + ": writing");
     SnapshotOptions options{.remove_old = remove_old, .program = request_.program};
     // The model a run starts from is never its best checkpoint: a run that is not stopped keeps none of it.
@@ -514,11 +505,11 @@ class Trainer {
       throw error.expected("room for a checkpoint");
     }
     last_saved_ = iteration;
-    newest_save_s_ = now_s() - begin;
+    newest_save_s_ = core::now_s() - begin;
     longest_save_s_ = saved_in_this_process_ ? std::max(longest_save_s_, newest_save_s_) : newest_save_s_;
     saved_in_this_process_ = true;
     core::log_info("checkpoint of iteration " + std::to_string(last_saved_) + " written in " +
-                   metrics::duration_text(now_s() - begin));
+                   metrics::duration_text(core::now_s() - begin));
   }
 
   TrainRequest request_;
@@ -541,7 +532,7 @@ class Trainer {
 
 TrainOutcome train(const TrainRequest& request) {
   core::install_stop_signals();
-  const double start = now_s();
+  const double start = core::now_s();
   return Trainer(request, open_run(request), start).run();
 }
 
