@@ -230,13 +230,13 @@ std::vector<TextPart> ChatTemplate::render(const std::vector<Message>& given, bo
   std::string system;
   switch (style_) {
     case TemplateStyle::kPlain: {
-      const std::string& prompt = only_turn(messages, system, name());
+      const std::string prompt = only_turn(messages, system, name());
       if (!system.empty()) out.content(system + "\n\n");
       out.content(prompt);
       return out.take();
     }
     case TemplateStyle::kCustom: {
-      const std::string& prompt = only_turn(messages, system, name());
+      const std::string prompt = only_turn(messages, system, name());
       write_custom(out, config_.custom, prompt, system);
       return out.take();
     }
