@@ -6,11 +6,11 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "core/memory.h"
 #include "model/lora.h"
 #include "model/value_model.h"
 #include "rl/rl_config.h"
 #include "train/memory_plan.h"
+#include "train/process.h"
 #include "train/session.h"
 
 namespace pan::train {
@@ -43,14 +43,13 @@ int64_t folder_bytes(const std::string& path) {
   return bytes;
 }
 
-int64_t total_memory() { return static_cast<int64_t>(core::total_memory_bytes()); }
-
-void add_memory(std::vector<std::string>& lines, const MemoryPlan& plan) {
+void add_memory(std::vector<std::string>& lines, const MemoryPlan& plan, const Memory& memory) {
   lines.push_back("memory plan:");
   for (const auto& [name, bytes] : plan.resident) lines.push_back("  " + size_text(bytes) + "  " + name);
   for (const auto& [name, bytes] : plan.phases) lines.push_back("  " + size_text(bytes) + "  while " + name);
-  lines.push_back("  " + size_text(plan.peak()) + "  peak, of " + size_text(total_memory()));
-  check_memory(plan);
+  lines.push_back("  " + size_text(plan.peak()) + "  peak, of " + size_text(memory.bytes) + " of " +
+                  memory.of);
+  check_memory(plan, memory);
 }
 
 // Names, shapes and values of the weights, which only reading them shows. On the CPU: memory of a GPU may be
@@ -65,10 +64,10 @@ void check_weights(const config::RunConfig& c) {
 
 }  // namespace
 
-void check_memory(const MemoryPlan& plan) {
-  PAN_CHECK(plan.peak() <= total_memory(), kDevice, "the run does not fit into memory")
-      .where("this machine")
-      .expected("at most " + size_text(total_memory()))
+void check_memory(const MemoryPlan& plan, const Memory& memory) {
+  PAN_CHECK(plan.peak() <= memory.bytes, kDevice, "the run does not fit into memory")
+      .where(memory.of)
+      .expected("at most " + size_text(memory.bytes))
       .got("a plan of " + size_text(plan.peak()))
       .remedy(
           "Lower ppo.micro_batch_tokens, rollout.slots or rollout.max_new_tokens, use critic.mode shared or "
@@ -123,7 +122,7 @@ std::vector<std::string> dry_run(const config::RunConfig& config, const std::str
                   std::to_string(config.train.max_prompt_tokens) + "); " + std::to_string(read) +
                   " prompts were read");
   const ModelSizes sizes = read_sizes(config);
-  add_memory(lines, plan_memory(config, sizes));
+  add_memory(lines, plan_memory(config, sizes), memory_of(session->device));
   core::check_can_write(run_dir, "Choose another --run-dir");
   lines.push_back(check_disk(plan_disk(config, sizes), run_dir));
   check_weights(config);

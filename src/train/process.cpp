@@ -2,12 +2,14 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <malloc.h>
 
 #include <cstdlib>
 
 #include "core/error.h"
 #include "core/log.h"
+#include "core/memory.h"
 #include "core/threads.h"
 #include "kernels/isa.h"
 
@@ -23,6 +25,13 @@ at::ScalarType compute_type(const ModelConfig& model) {
 }
 
 void release_free_memory() { malloc_trim(0); }
+
+Memory memory_of(at::Device device) {
+  if (device.is_cpu())
+    return {.of = "this machine", .bytes = static_cast<int64_t>(core::total_memory_bytes())};
+  const auto [free, total] = at::getDeviceAllocator(device.type())->getMemoryInfo(device.index());
+  return {.of = device.str(), .bytes = static_cast<int64_t>(total)};
+}
 
 at::Device prepare_process(const ModelConfig& model, int64_t threads) {
   const int64_t most = kMostThreadsPerCpu * core::usable_cpus();

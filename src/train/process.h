@@ -21,4 +21,12 @@ void release_free_memory();
 
 at::ScalarType compute_type(const ModelConfig& model);
 
+// What the process may use at most of the memory that models and tensors live in: the GPU's where they are on
+// one, else the machine's.
+struct Memory {
+  std::string of;
+  int64_t bytes = 0;
+};
+Memory memory_of(at::Device device);
+
 }  // namespace pan::train

@@ -5,26 +5,22 @@
 
 #include <algorithm>
 #include <cmath>
-#include <ctime>
-#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "config/load.h"
 #include "core/error.h"
-#include "core/file.h"
 #include "core/log.h"
 #include "core/log_file.h"
 #include "core/signals.h"
 #include "core/stopwatch.h"
 #include "eval/evaluate.h"
 #include "metrics/console.h"
-#include "rollout/record.h"
-#include "train/dry_run.h"
 #include "train/iteration_metrics.h"
 #include "train/logs.h"
 #include "train/memory_plan.h"
+#include "train/open_run.h"
 #include "train/process.h"
 #include "train/run_dir.h"
 #include "train/session.h"
@@ -42,86 +38,18 @@ constexpr double kGraceSeconds = 28;
 // How fast a checkpoint is written, as long as none was: a slow disk.
 constexpr double kBytesPerSecond = 2e8;
 
-struct Opened {
-  RunDir dir;
-  std::unique_ptr<Session> session;
-  LogLengths log_lengths = {};
-  bool found = false;    // a checkpoint
-  bool changed = false;  // it tells of other settings
-  std::optional<double> metric = {};
-};
-
-void check_prompts(Session& s, double seconds) {
-  const TrainConfig& c = s.config.train;
-  const int64_t left = (c.iterations - s.state.iteration) * c.prompts_per_iteration;
-  s.prompts->check(std::min(left, c.prompts_per_iteration), left, seconds);
-}
-
-ModelSizes sizes_of(const Session& s) {
-  return train::sizes_of(s.policy->arch(), s.critic ? std::optional(s.critic->arch()) : std::nullopt);
-}
-
-// A plan is an estimate, so a run that is meant to start does.
-void check_plans(const config::RunConfig& config, const ModelSizes& sizes, const std::string& run_dir) {
-  check_disk(plan_disk(config, sizes), run_dir);
-  try {
-    check_memory(plan_memory(config, sizes));
-  } catch (const core::Error& error) {
-    core::log_warn("memory plan", error.what());
-  }
-}
-
-uint64_t size_or_none(const std::string& path) {
-  return std::filesystem::is_regular_file(path) ? core::file_size(path) : 0;
-}
-
-// config.json tells of the run as it goes on, so that the next resume needs no settings repeated.
-void update_config(const RunDir& dir, const config::RunConfig& config) {
-  const core::Json now = config::resolved(config);
-  if (core::read_json_file(dir.config_path()) != now) dir.write_config(now);
-}
-
-// A new run's folder is made last: whatever is wrong with model, tokenizer and data leaves no trace.
-Opened open_run(const TrainRequest& request) {
-  if (!request.resume) {
-    RunDir::check_free(request.run_dir);
-    std::unique_ptr<Session> session = open_session(request.config);
-    check_prompts(*session, request.read_ahead_s);
-    check_plans(request.config, sizes_of(*session), request.run_dir);
-    RunDir dir = RunDir::create(request.run_dir, config::resolved(request.config));
-    core::set_log_file(dir.log_path());
-    core::log_info("run folder " + dir.path());
-    return {.dir = std::move(dir), .session = std::move(session)};
-  }
-  RunDir dir = RunDir::open(request.run_dir);
-  const uint64_t logged_before = size_or_none(dir.log_path());
-  core::set_log_file(dir.log_path());
-  core::log_info("run folder " + dir.path());
-  Resumed resumed =
-      resume_session(dir, request.config, {.allow_change = request.allow_change, .program = request.program});
-  check_prompts(*resumed.session, request.read_ahead_s);
-  check_plans(request.config, sizes_of(*resumed.session), request.run_dir);
-  if (resumed.log_lengths.text) cut_text_log(dir.log_path(), *resumed.log_lengths.text, logged_before);
-  update_config(dir, request.config);
-  return {.dir = std::move(dir),
-          .session = std::move(resumed.session),
-          .log_lengths = resumed.log_lengths,
-          .found = resumed.found,
-          .changed = resumed.changed,
-          .metric = resumed.metric};
-}
-
 class Trainer {
  public:
-  Trainer(const TrainRequest& request, Opened opened, double start)
+  Trainer(const TrainRequest& request, OpenedRun opened, double start)
       : request_(request),
         dir_(std::move(opened.dir)),
         start_(start),
-        s_(std::move(opened.session)),
-        log_lengths_(opened.log_lengths),
-        record_change_(opened.changed) {
-    last_saved_ = opened.found ? s_->state.iteration : -1;
-    if (opened.metric) last_metric_ = {s_->state.iteration, *opened.metric};
+        s_(std::move(opened.resumed.session)),
+        log_lengths_(opened.resumed.log_lengths),
+        record_change_(opened.resumed.changed) {
+    const std::optional<double> metric = opened.resumed.metric;
+    last_saved_ = opened.resumed.found ? s_->state.iteration : -1;
+    if (metric) last_metric_ = {s_->state.iteration, *metric};
     longest_save_s_ =
         static_cast<double>(plan_disk(config(), sizes_of(*s_)).checkpoint_bytes) / kBytesPerSecond;
     const LoggedTimes times = newest_times(dir_.metrics_path());

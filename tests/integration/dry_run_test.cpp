@@ -34,8 +34,10 @@ TEST_F(Cli, AMemoryPlanThatIsTooLargeIsRefusedByTheDryRunAndAWarningAtTheStart) 
   expect_error(train(dry), 5, {"the run does not fit into memory", "expected at most", "got a plan of"});
   const Result r = train(words);
   EXPECT_EQ(r.code, 0) << r.err;
-  for (const char* part : {"warning: the run does not fit into memory", "got a plan of", "rollout.slots"})
+  for (const char* part : {"warning: the run does not fit into memory", "got a plan of", "rollout.slots"}) {
     EXPECT_THAT(r.err, HasSubstr(part));
+    EXPECT_THAT(read_text(path("run/log.txt")), HasSubstr(part));
+  }
 }
 
 class BothWays : public Cli {

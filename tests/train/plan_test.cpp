@@ -6,9 +6,12 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "core/memory.h"
 #include "metrics/tensorboard.h"
 #include "support/fault_disk.h"
+#include "train/dry_run.h"
 #include "train/memory_plan.h"
+#include "train/process.h"
 #include "train/tiny_run_fixture.h"
 
 namespace pan::train {
@@ -97,6 +100,19 @@ TEST_F(PlanTest, ACheckpointTakesWhatIsPlanned) {
     const auto planned = static_cast<double>(disk(c).checkpoint_bytes);
     EXPECT_NEAR(bytes / planned, 1, 0.15) << type << ": " << bytes << " bytes, planned " << planned;
   }
+}
+
+TEST_F(PlanTest, IsHeldAgainstTheMemoryThatTheTensorsLiveIn) {
+  const MemoryPlan plan = memory(config());
+  check_memory(plan, {.of = "cuda:0", .bytes = plan.peak()});
+  try {
+    check_memory(plan, {.of = "cuda:0", .bytes = plan.peak() - 1});
+    FAIL() << "a plan of a byte too many was taken";
+  } catch (const core::Error& error) {
+    EXPECT_EQ(error.kind(), core::ErrorKind::kDevice);
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("cuda:0"));
+  }
+  EXPECT_EQ(memory_of(at::kCPU).bytes, static_cast<int64_t>(core::total_memory_bytes()));
 }
 
 TEST_F(PlanTest, StartAndResumeAreRefusedWhereTheCheckpointsDoNotFit) {
