@@ -13,8 +13,8 @@ __global__ void __launch_bounds__(device::kThreads)
 
 }  // namespace
 
-cudaError_t launch_anchor(ElementType type, const device::AnchorJob& job, int num_tasks, int num_heads,
-                          cudaStream_t stream) {
+int launch_anchor(ElementType type, const device::AnchorJob& job, int num_tasks, int num_heads,
+                  Stream stream) {
   return with_element(type, job.heads.head_size, [&](auto element, auto size) {
     using T = decltype(element);
     constexpr int kD = decltype(size)::value;

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "kernels/cuda/host.h"
-#include "kernels/cuda/launch.h"
 #include "kernels/cuda/tasks.h"
 #include "kernels/dispatch.h"
 
@@ -43,7 +42,7 @@ int64_t positions_of(const at::Tensor& q, int head_size, int heads) {
 
 RowStats row_stats(const at::Tensor& q, const at::Tensor& k, const std::vector<int64_t>& cu_seqlens,
                    const RowStatsOptions& options) {
-  const c10::cuda::CUDAGuard guard(q.device());
+  const c10::DeviceGuard guard(q.device());
   const Inputs in = inputs_of(q, k, options.scale);
   const RowStatsSelect& select = options.select;
   RowStats out;
@@ -80,15 +79,16 @@ RowStats row_stats(const at::Tensor& q, const at::Tensor& k, const std::vector<i
   const at::Tensor tasks_there = upload(tasks, q), slots_there = upload(slots.slots, q);
   job.tasks = data_of<device::RowsTask>(tasks_there);
   job.slots = data_of<device::HeadSlot>(slots_there);
-  C10_CUDA_CHECK(launch_row_stats(element_type(q), job,
-                                  checked_int(static_cast<int64_t>(tasks.size()), "tasks"), stream_of(q)));
+  check_launch(launch_row_stats(element_type(q), job,
+                                checked_int(static_cast<int64_t>(tasks.size()), "tasks"), stream_of(q)),
+               "row_stats");
   return out;
 }
 
 at::Tensor attention_band(const at::Tensor& q, const at::Tensor& k, const at::Tensor& lse,
                           const std::vector<int64_t>& cu_seqlens, double scale, int64_t lo, int64_t hi,
                           const at::Tensor& head_weights, int64_t sliding_window) {
-  const c10::cuda::CUDAGuard guard(q.device());
+  const c10::DeviceGuard guard(q.device());
   const Inputs in = inputs_of(q, k, scale);
   TORCH_CHECK_VALUE(hi - lo < kMaxBandWidth, "attention_band on a GPU takes up to ", kMaxBandWidth,
                     " diagonals, got lo = ", lo, " and hi = ", hi);
@@ -108,15 +108,16 @@ at::Tensor attention_band(const at::Tensor& q, const at::Tensor& k, const at::Te
                             rows_lse.const_data_ptr<float>(),
                             weights.const_data_ptr<float>(),
                             out.mutable_data_ptr<float>()};
-  C10_CUDA_CHECK(launch_band(element_type(q), job, checked_int(static_cast<int64_t>(tasks.size()), "tasks"),
-                             stream_of(q)));
+  check_launch(launch_band(element_type(q), job, checked_int(static_cast<int64_t>(tasks.size()), "tasks"),
+                           stream_of(q)),
+               "attention_band");
   return out;
 }
 
 at::Tensor attention_fai(const at::Tensor& q, const at::Tensor& k, const at::Tensor& lse,
                          const std::vector<int64_t>& cu_seqlens, double scale, int64_t lo, int64_t hi,
                          const std::vector<int64_t>& first_row, int64_t sliding_window) {
-  const c10::cuda::CUDAGuard guard(q.device());
+  const c10::DeviceGuard guard(q.device());
   const Inputs in = inputs_of(q, k, scale);
   const at::Tensor rows_lse = lse.contiguous();
   at::Tensor out = at::empty({q.size(1), q.size(0)}, floats_on(q));
@@ -131,8 +132,9 @@ at::Tensor attention_fai(const at::Tensor& q, const at::Tensor& k, const at::Ten
                            checked_int(sliding_window, "sliding_window"),
                            rows_lse.const_data_ptr<float>(),
                            out.mutable_data_ptr<float>()};
-  C10_CUDA_CHECK(launch_fai(element_type(q), job, checked_int(static_cast<int64_t>(tasks.size()), "tasks"),
-                            checked_grid_y(q.size(1), "heads"), stream_of(q)));
+  check_launch(launch_fai(element_type(q), job, checked_int(static_cast<int64_t>(tasks.size()), "tasks"),
+                          checked_grid_y(q.size(1), "heads"), stream_of(q)),
+               "attention_fai");
   return out;
 }
 
@@ -140,7 +142,7 @@ at::Tensor anchor_mass(const at::Tensor& q, const at::Tensor& k, const at::Tenso
                        const std::vector<int64_t>& cu_seqlens, double scale,
                        const std::vector<int64_t>& step_of, const std::vector<std::vector<int64_t>>& anchors,
                        const std::vector<int64_t>& heads, int64_t sliding_window) {
-  const c10::cuda::CUDAGuard guard(q.device());
+  const c10::DeviceGuard guard(q.device());
   const Inputs in = inputs_of(q, k, scale);
   const at::Tensor rows_lse = lse_ns.contiguous();
   at::Tensor out = at::zeros({static_cast<int64_t>(heads.size()), q.size(0)}, floats_on(q));
@@ -157,8 +159,9 @@ at::Tensor anchor_mass(const at::Tensor& q, const at::Tensor& k, const at::Tenso
                               checked_int(sliding_window, "sliding_window"),
                               rows_lse.const_data_ptr<float>(),
                               out.mutable_data_ptr<float>()};
-  C10_CUDA_CHECK(launch_anchor(element_type(q), job, checked_int(static_cast<int64_t>(tasks.size()), "tasks"),
-                               checked_grid_y(static_cast<int64_t>(heads.size()), "heads"), stream_of(q)));
+  check_launch(launch_anchor(element_type(q), job, checked_int(static_cast<int64_t>(tasks.size()), "tasks"),
+                             checked_grid_y(static_cast<int64_t>(heads.size()), "heads"), stream_of(q)),
+               "anchor_mass");
   return out;
 }
 

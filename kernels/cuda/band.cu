@@ -12,7 +12,7 @@ __global__ void __launch_bounds__(device::kThreads) band_kernel(const __grid_con
 
 }  // namespace
 
-cudaError_t launch_band(ElementType type, const device::BandJob& job, int num_tasks, cudaStream_t stream) {
+int launch_band(ElementType type, const device::BandJob& job, int num_tasks, Stream stream) {
   return with_element(type, job.heads.head_size, [&](auto element, auto size) {
     using T = decltype(element);
     constexpr int kD = decltype(size)::value;

@@ -18,7 +18,7 @@ __global__ void __launch_bounds__(device::kThreads)
 }
 
 template <class T, int kD, int kG>
-cudaError_t launch_heads(const device::DecodeJob& job, int num_rows, cudaStream_t stream) {
+cudaError_t launch_heads(const device::DecodeJob& job, int num_rows, Stream stream) {
   const int num_key_heads = job.num_heads / job.group;
   const dim3 grid(static_cast<unsigned>(job.num_splits),
                   static_cast<unsigned>(num_key_heads * device::decode_head_pieces(job.group)),
@@ -29,7 +29,7 @@ cudaError_t launch_heads(const device::DecodeJob& job, int num_rows, cudaStream_
 
 }  // namespace
 
-cudaError_t launch_decode(ElementType type, const device::DecodeJob& job, int num_rows, cudaStream_t stream) {
+int launch_decode(ElementType type, const device::DecodeJob& job, int num_rows, Stream stream) {
   return with_element(type, job.head_size, [&](auto element, auto size) {
     using T = decltype(element);
     constexpr int kD = decltype(size)::value;

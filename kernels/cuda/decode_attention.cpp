@@ -4,10 +4,10 @@
 #include <vector>
 
 #include "kernels/cuda/host.h"
-#include "kernels/cuda/launch.h"
 #include "kernels/dispatch.h"
 
 namespace pan::kernels::cuda {
+
 void decode_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::Tensor& v_cache,
                       const std::vector<int64_t>& slots, const std::vector<int64_t>& lengths, double scale,
                       at::Tensor& out, int64_t sliding_window) {
@@ -17,7 +17,7 @@ void decode_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::
                     kMaxHeadSize, ", got ", head_size);
   TORCH_CHECK_VALUE(num_rows <= device::kMaxGridY, "decode attention on a GPU takes up to ",
                     device::kMaxGridY, " rows, got ", num_rows);
-  const c10::cuda::CUDAGuard guard(q.device());
+  const c10::DeviceGuard guard(q.device());
   // Caches made by KvCache are aligned where the head size is a multiple of 16 bytes; others are copied at
   // every call.
   const at::Tensor queries = aligned(q), keys = aligned(k_cache), values = aligned(v_cache);
@@ -57,7 +57,8 @@ void decode_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::
                               num_splits,
                               static_cast<float>(scale * kLog2E),
                               num_splits > 1 ? partial.mutable_data_ptr<float>() : nullptr};
-  C10_CUDA_CHECK(launch_decode(element_type(q), job, static_cast<int>(num_rows), stream_of(q)));
+  check_launch(launch_decode(element_type(q), job, static_cast<int>(num_rows), stream_of(q)),
+               "decode_attention");
   if (!result.is_same(out)) out.copy_(result.narrow(2, 0, head_size));
 }
 

@@ -12,8 +12,7 @@ __global__ void __launch_bounds__(device::kThreads) fai_kernel(const __grid_cons
 
 }  // namespace
 
-cudaError_t launch_fai(ElementType type, const device::FaiJob& job, int num_tasks, int num_heads,
-                       cudaStream_t stream) {
+int launch_fai(ElementType type, const device::FaiJob& job, int num_tasks, int num_heads, Stream stream) {
   return with_element(type, job.heads.head_size, [&](auto element, auto size) {
     using T = decltype(element);
     constexpr int kD = decltype(size)::value;

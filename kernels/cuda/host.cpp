@@ -1,10 +1,6 @@
 #include "kernels/cuda/host.h"
 
-#include "kernels/dispatch.h"
-
 namespace pan::kernels::cuda {
-
-bool is_built() { return true; }
 
 at::Tensor aligned(const at::Tensor& x) {
   constexpr int64_t kBytes = 16;
@@ -18,13 +14,6 @@ at::Tensor aligned(const at::Tensor& x) {
   at::Tensor padded = at::zeros(shape, x.options());
   padded.narrow(last, 0, x.size(last)).copy_(x);
   return padded;
-}
-
-at::Tensor upload_bytes(const void* data, size_t bytes, const at::Tensor& like) {
-  at::Tensor host =
-      at::empty({static_cast<int64_t>(bytes)}, at::TensorOptions(at::kByte).pinned_memory(true));
-  if (bytes > 0) std::memcpy(host.mutable_data_ptr(), data, bytes);
-  return host.to(like.device(), /*non_blocking=*/true);
 }
 
 }  // namespace pan::kernels::cuda

@@ -1,17 +1,16 @@
-// What the host side of every CUDA kernel needs: aligned tensors, task lists on the device, the stream.
+// What the host side of every CUDA kernel needs: aligned tensors, checked sizes, and the few calls that reach
+// the CUDA runtime (runtime.cpp; in the tests the emulation, tests/kernels/simt_runtime.cpp).
 #pragma once
 
 #include <ATen/ATen.h>
-#include <c10/cuda/CUDAException.h>
-#include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
+#include <c10/core/DeviceGuard.h>
 
-#include <cstring>
 #include <limits>
 #include <vector>
 
 #include "kernels/cuda/device/jobs.h"
 #include "kernels/cuda/element_type.h"
+#include "kernels/cuda/launch.h"
 
 namespace pan::kernels::cuda {
 
@@ -29,10 +28,6 @@ inline ElementType element_type(const at::Tensor& tensor) {
   }
 }
 
-inline cudaStream_t stream_of(const at::Tensor& tensor) {
-  return c10::cuda::getCurrentCUDAStream(tensor.device().index()).stream();
-}
-
 inline int32_t checked_int(int64_t value, const char* what) {
   TORCH_CHECK_VALUE(value >= 0 && value <= std::numeric_limits<int32_t>::max(), what, " = ", value,
                     " does not fit the GPU kernels' 32 bits");
@@ -48,6 +43,16 @@ inline int32_t checked_grid_y(int64_t value, const char* what) {
 // The tensor itself where every row of its last dimension starts at a multiple of 16 bytes, else a copy whose
 // last dimension is padded with zeros.
 at::Tensor aligned(const at::Tensor& x);
+
+// ---- the runtime ----
+
+Stream stream_of(const at::Tensor& tensor);  // the current one of its device
+
+// Throws what the launch of `kernel` returned, unless that is 0.
+void check_launch(int error, const char* kernel);
+
+// out = a b in float32, whatever the type of a and b.
+void product(at::Tensor& out, const at::Tensor& a, const at::Tensor& b);
 
 // A copy of host data on the device of `like`. The copy is queued on the current stream; the pinned memory
 // it reads lives until then.

@@ -10,7 +10,7 @@ namespace pan::kernels::cuda {
 constexpr size_t kDefaultSharedBytes = 48 * 1024;
 
 template <size_t kSharedBytes, class Job>
-cudaError_t launch(void (*kernel)(Job), dim3 grid, int threads, cudaStream_t stream, const Job& job) {
+cudaError_t launch(void (*kernel)(Job), dim3 grid, int threads, Stream stream, const Job& job) {
   static_assert(kSharedBytes <= device::kMaxSharedBytes);
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return cudaSuccess;
   if (kSharedBytes > kDefaultSharedBytes) {

@@ -13,7 +13,7 @@ __global__ void __launch_bounds__(device::kThreads, device::row_stats_min_blocks
 }
 
 template <class T, unsigned kWanted>
-cudaError_t launch_wanted(const device::RowStatsJob& job, int num_tasks, cudaStream_t stream) {
+cudaError_t launch_wanted(const device::RowStatsJob& job, int num_tasks, Stream stream) {
   return with_head_size(job.heads.head_size, [&](auto size) {
     constexpr int kD = decltype(size)::value;
     return launch<device::row_stats_shared_bytes<T, kD>()>(row_stats_kernel<T, kD, kWanted>,
@@ -23,14 +23,14 @@ cudaError_t launch_wanted(const device::RowStatsJob& job, int num_tasks, cudaStr
 }
 
 template <class T>
-cudaError_t launch_row_stats_of(const device::RowStatsJob& job, int num_tasks, cudaStream_t stream) {
+cudaError_t launch_row_stats_of(const device::RowStatsJob& job, int num_tasks, Stream stream) {
   return with_wanted(device::wanted_of(job), [&](auto wanted) {
     return launch_wanted<T, decltype(wanted)::value>(job, num_tasks, stream);
   });
 }
 
-cudaError_t launch_row_stats_float32(const device::RowStatsJob& job, int num_tasks, cudaStream_t stream);
-cudaError_t launch_row_stats_bfloat16(const device::RowStatsJob& job, int num_tasks, cudaStream_t stream);
-cudaError_t launch_row_stats_float16(const device::RowStatsJob& job, int num_tasks, cudaStream_t stream);
+cudaError_t launch_row_stats_float32(const device::RowStatsJob& job, int num_tasks, Stream stream);
+cudaError_t launch_row_stats_bfloat16(const device::RowStatsJob& job, int num_tasks, Stream stream);
+cudaError_t launch_row_stats_float16(const device::RowStatsJob& job, int num_tasks, Stream stream);
 
 }  // namespace pan::kernels::cuda

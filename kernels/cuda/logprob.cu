@@ -23,18 +23,18 @@ __global__ void __launch_bounds__(device::kLogprobThreads)
 
 }  // namespace
 
-cudaError_t launch_logprob_reduce(const device::LogprobReduceJob& job, int num_rows, cudaStream_t stream) {
+int launch_logprob_reduce(const device::LogprobReduceJob& job, int num_rows, Stream stream) {
   return launch<device::logprob_reduce_shared_bytes()>(reduce_kernel, dim3(static_cast<unsigned>(num_rows)),
                                                        device::kLogprobThreads, stream, job);
 }
 
-cudaError_t launch_logprob_finish(const device::LogprobFinishJob& job, cudaStream_t stream) {
+int launch_logprob_finish(const device::LogprobFinishJob& job, Stream stream) {
   const int blocks = (job.rows + device::kLogprobThreads - 1) / device::kLogprobThreads;
   return launch<0>(finish_kernel, dim3(static_cast<unsigned>(blocks)), device::kLogprobThreads, stream, job);
 }
 
-cudaError_t launch_logprob_gradient(ElementType out, const device::LogprobGradientJob& job, int num_rows,
-                                    cudaStream_t stream) {
+int launch_logprob_gradient(ElementType out, const device::LogprobGradientJob& job, int num_rows,
+                            Stream stream) {
   const dim3 grid(static_cast<unsigned>(device::logprob_gradient_blocks(job.columns)),
                   static_cast<unsigned>(num_rows));
   const auto kernel = out == ElementType::bfloat16 ? gradient_kernel<device::Bf16> : gradient_kernel<float>;

@@ -10,7 +10,6 @@
 #include <algorithm>
 
 #include "kernels/cuda/host.h"
-#include "kernels/cuda/launch.h"
 #include "kernels/cuda/tasks.h"
 #include "kernels/dispatch.h"
 
@@ -27,15 +26,6 @@ struct Forward {
 };
 
 at::Tensor rows_contiguous(const at::Tensor& x) { return x.stride(1) == 1 ? x : x.contiguous(); }
-
-// out = a b in float32, whatever the type of a and b.
-void product(at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
-  if (a.scalar_type() == at::kFloat) {
-    at::mm_out(out, a, b);
-  } else {
-    at::mm_out(out, a, b, at::kFloat);
-  }
-}
 
 // Rows [begin, begin + kPanelRows) of x, zeros after its end.
 at::Tensor padded_panel(const at::Tensor& x, int64_t begin) {
@@ -56,7 +46,7 @@ Forward forward_stats(const at::Tensor& any_hidden, const at::Tensor& any_weight
   const at::Tensor wanted = targets.contiguous();
   const at::Tensor state = at::empty({4 * kPanelRows}, floats);
   const at::Tensor tile = at::empty({kPanelRows * std::min(kTileColumns, vocab)}, floats);
-  const cudaStream_t stream = stream_of(hidden);
+  const Stream stream = stream_of(hidden);
   for (int64_t n = 0; n < num_rows; n += kPanelRows) {
     const int rows = static_cast<int>(std::min(kPanelRows, num_rows - n));
     const at::Tensor panel = padded_panel(hidden, n);
@@ -64,16 +54,20 @@ Forward forward_stats(const at::Tensor& any_hidden, const at::Tensor& any_weight
       const int64_t columns = std::min(kTileColumns, vocab - v);
       at::Tensor logits = tile.narrow(0, 0, kPanelRows * columns).view({kPanelRows, columns});
       product(logits, panel, weight.narrow(0, v, columns).t());
-      C10_CUDA_CHECK(launch_logprob_reduce(
-          {logits.const_data_ptr(), columns, v, static_cast<int32_t>(columns), v == 0 ? 1 : 0,
-           static_cast<float>(kLog2E / temperature), wanted.const_data_ptr<int64_t>() + n,
-           static_cast<float*>(state.mutable_data_ptr())},
-          rows, stream));
+      const device::LogprobReduceJob job{logits.const_data_ptr(),
+                                         columns,
+                                         v,
+                                         static_cast<int32_t>(columns),
+                                         v == 0 ? 1 : 0,
+                                         static_cast<float>(kLog2E / temperature),
+                                         wanted.const_data_ptr<int64_t>() + n,
+                                         state.mutable_data_ptr<float>()};
+      check_launch(launch_logprob_reduce(job, rows, stream), "logprob_reduce");
     }
-    C10_CUDA_CHECK(launch_logprob_finish(
-        {state.const_data_ptr<float>(), rows, out.logprob.mutable_data_ptr<float>() + n,
-         out.entropy.mutable_data_ptr<float>() + n, out.lse.mutable_data_ptr<float>() + n},
-        stream));
+    const device::LogprobFinishJob job{
+        state.const_data_ptr<float>(), rows, out.logprob.mutable_data_ptr<float>() + n,
+        out.entropy.mutable_data_ptr<float>() + n, out.lse.mutable_data_ptr<float>() + n};
+    check_launch(launch_logprob_finish(job, stream), "logprob_finish");
   }
   return out;
 }
@@ -93,13 +87,22 @@ at::Tensor tile_gradient(const Saved& in, int64_t n, int64_t rows, int64_t v, in
   const bool is_bf16 = in.hidden.scalar_type() == at::kBFloat16;
   const at::Tensor out = is_bf16 ? narrow_buffer.narrow(0, 0, rows * columns).view({rows, columns}) : logits;
   const auto part = [n](const at::Tensor& x) { return x.const_data_ptr<float>() + n; };
-  C10_CUDA_CHECK(launch_logprob_gradient(
-      is_bf16 ? ElementType::bfloat16 : ElementType::float32,
-      {logits.const_data_ptr(), const_cast<void*>(out.const_data_ptr()), columns, columns, v,
-       static_cast<int32_t>(columns), static_cast<float>(kLog2E / in.temperature),
-       static_cast<float>(1 / in.temperature), in.targets.const_data_ptr<int64_t>() + n, part(in.lse),
-       part(in.entropy), part(in.grad_logprob), part(in.grad_entropy)},
-      static_cast<int>(rows), stream_of(in.hidden)));
+  const device::LogprobGradientJob job{logits.const_data_ptr(),
+                                       out.mutable_data_ptr(),
+                                       columns,
+                                       columns,
+                                       v,
+                                       static_cast<int32_t>(columns),
+                                       static_cast<float>(kLog2E / in.temperature),
+                                       static_cast<float>(1 / in.temperature),
+                                       in.targets.const_data_ptr<int64_t>() + n,
+                                       part(in.lse),
+                                       part(in.entropy),
+                                       part(in.grad_logprob),
+                                       part(in.grad_entropy)};
+  check_launch(launch_logprob_gradient(is_bf16 ? ElementType::bfloat16 : ElementType::float32, job,
+                                       static_cast<int>(rows), stream_of(in.hidden)),
+               "logprob_gradient");
   return out;
 }
 
@@ -152,7 +155,7 @@ class LogprobFunction : public torch::autograd::Function<LogprobFunction> {
                                const at::Tensor& targets, double temperature, int64_t chunk_bytes,
                                bool entropy_gradient) {
     at::NoGradGuard no_grad;
-    const c10::cuda::CUDAGuard guard(hidden.device());
+    const c10::DeviceGuard guard(hidden.device());
     const Forward out = forward_stats(hidden, weight, targets, temperature);
     ctx->save_for_backward({hidden, weight, targets, out.lse, out.entropy});
     ctx->saved_data["temperature"] = temperature;
@@ -164,7 +167,7 @@ class LogprobFunction : public torch::autograd::Function<LogprobFunction> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const variable_list saved = ctx->get_saved_variables();
-    const c10::cuda::CUDAGuard guard(saved[0].device());
+    const c10::DeviceGuard guard(saved[0].device());
     const bool with_entropy = ctx->saved_data["entropy_gradient"].toBool() && grads[1].defined();
     auto gradient_or_zero = [&](const at::Tensor& gradient, bool wanted) {
       return wanted ? gradient.to(at::kFloat).contiguous() : at::zeros_like(saved[3]);

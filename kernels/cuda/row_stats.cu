@@ -2,8 +2,7 @@
 
 namespace pan::kernels::cuda {
 
-cudaError_t launch_row_stats(ElementType type, const device::RowStatsJob& job, int num_tasks,
-                             cudaStream_t stream) {
+int launch_row_stats(ElementType type, const device::RowStatsJob& job, int num_tasks, Stream stream) {
   switch (type) {
     case ElementType::bfloat16:
       return launch_row_stats_bfloat16(job, num_tasks, stream);

@@ -2,7 +2,7 @@
 
 namespace pan::kernels::cuda {
 
-cudaError_t launch_row_stats_bfloat16(const device::RowStatsJob& job, int num_tasks, cudaStream_t stream) {
+cudaError_t launch_row_stats_bfloat16(const device::RowStatsJob& job, int num_tasks, Stream stream) {
   return launch_row_stats_of<device::Bf16>(job, num_tasks, stream);
 }
 

@@ -2,7 +2,7 @@
 
 namespace pan::kernels::cuda {
 
-cudaError_t launch_row_stats_float32(const device::RowStatsJob& job, int num_tasks, cudaStream_t stream) {
+cudaError_t launch_row_stats_float32(const device::RowStatsJob& job, int num_tasks, Stream stream) {
   return launch_row_stats_of<float>(job, num_tasks, stream);
 }
 

@@ -16,7 +16,7 @@ namespace {
 constexpr at::ScalarType kTypes[] = {at::kFloat, at::kBFloat16, at::kHalf};
 
 using HostileAttention = DeviceTest;
-INSTANTIATE_TEST_SUITE_P(Devices, HostileAttention, ::testing::Values("cpu", "cuda"));
+INSTANTIATE_TEST_SUITE_P(Devices, HostileAttention, ::testing::ValuesIn(kernel_devices()));
 
 TEST_P(HostileAttention, SinkFarAboveTheRest) {
   for (at::ScalarType type : kTypes) {
@@ -131,7 +131,7 @@ RowStats slice(const RowStats& x, int64_t begin, int64_t end) {
 }
 
 using AttentionIdentities = DeviceTest;
-INSTANTIATE_TEST_SUITE_P(Devices, AttentionIdentities, ::testing::Values("cpu", "cuda"));
+INSTANTIATE_TEST_SUITE_P(Devices, AttentionIdentities, ::testing::ValuesIn(kernel_devices()));
 
 TEST_P(AttentionIdentities, OtherSequencesChangeNothingBitForBit) {
   for (at::ScalarType type : {at::kFloat, at::kBFloat16}) {

@@ -14,7 +14,7 @@ namespace pan::kernels::testing {
 namespace {
 
 using LongAttention = DeviceTest;
-INSTANTIATE_TEST_SUITE_P(Devices, LongAttention, ::testing::Values("cpu", "cuda"));
+INSTANTIATE_TEST_SUITE_P(Devices, LongAttention, ::testing::ValuesIn(kernel_devices()));
 
 void check(const Shape& shape, const Batch& batch, const Batch& moved) {
   SCOPED_TRACE(describe(shape));

@@ -14,7 +14,7 @@ namespace pan::kernels::testing {
 namespace {
 
 using AttentionStats = DeviceTest;
-INSTANTIATE_TEST_SUITE_P(Devices, AttentionStats, ::testing::Values("cpu", "cuda"));
+INSTANTIATE_TEST_SUITE_P(Devices, AttentionStats, ::testing::ValuesIn(kernel_devices()));
 
 TEST_P(AttentionStats, MatchTheReferenceOnAPairwiseCoverOfShapes) {
   const std::vector<Shape> shapes = pairwise_shapes({1, 2, 31, 32, 33, 127, 128, 129});

@@ -59,7 +59,11 @@ void expect_row_stats(const RowStats& got, const RowStats& expected, double larg
 // reference of `batch`.
 void expect_all_kernels(const Shape& shape, const Batch& batch, const Batch& moved);
 
-// "cpu" and "cuda"; a test of a device that is not there skips with the reason.
+// "cpu" and "cuda" (devices.cpp). The emulation of a GPU takes the place of "cpu" and has no other
+// (simt_runtime.cpp).
+std::vector<const char*> kernel_devices();
+
+// A test of a device that is not there skips with the reason.
 class DeviceTest : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override;

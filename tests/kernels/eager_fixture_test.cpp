@@ -43,7 +43,7 @@ std::vector<int64_t> integers(const at::Tensor& row) {
 }
 
 using EagerAttention = DeviceTest;
-INSTANTIATE_TEST_SUITE_P(Devices, EagerAttention, ::testing::Values("cpu", "cuda"));
+INSTANTIATE_TEST_SUITE_P(Devices, EagerAttention, ::testing::ValuesIn(kernel_devices()));
 
 // The constants are those of make_attention.py.
 TEST_P(EagerAttention, StatisticsOfRealModelsLayers) {

@@ -65,14 +65,14 @@ Data moved_to(const Data& data, const at::Device& device) {
 }
 
 using LogprobEntropyKernel = DeviceTest;
-INSTANTIATE_TEST_SUITE_P(Devices, LogprobEntropyKernel, ::testing::Values("cpu", "cuda"));
+INSTANTIATE_TEST_SUITE_P(Devices, LogprobEntropyKernel, ::testing::ValuesIn(kernel_devices()));
 
 TEST_P(LogprobEntropyKernel, ValuesAndGradientsMatchFloat64) {
   struct Shape {
     int64_t rows, size, vocab;
   };
-  const Shape shapes[] = {{1, 8, 2},      {2, 64, 1},     {31, 33, 47},
-                          {33, 96, 1025}, {70, 20, 5000}, {129, 64, 3000}};
+  const Shape shapes[] = {{1, 8, 2},      {2, 64, 1},      {31, 33, 47},  {33, 96, 1025},
+                          {70, 20, 5000}, {129, 64, 3000}, {3, 12, 9000}, {530, 8, 40}};
   for (const Shape& shape : shapes) {
     for (bool entropy_gradient : {false, true}) {
       SCOPED_TRACE(::testing::Message() << shape.rows << " x " << shape.size << " x " << shape.vocab);

@@ -3,18 +3,12 @@
 #include "kernels/cuda/device/band.h"
 #include "kernels/cuda/device/decode.h"
 #include "kernels/cuda/device/fai.h"
-#include "kernels/cuda/device/logprob.h"
 #include "kernels/cuda/device/row_stats.h"
 #include "kernels/cuda/element_type.h"
 #include "kernels/simt_launch.h"
 #include "support/simt.h"
 
 namespace pan::kernels::testing {
-template <class T>
-int Emulated<T>::row_stats_positions(int head_size, int group) {
-  return cuda::with_head_size(
-      head_size, [&](auto d) { return device::row_stats_positions<T, decltype(d)::value>(group); });
-}
 
 template <class T>
 void Emulated<T>::row_stats(const device::RowStatsJob& job, int num_tasks) {

@@ -54,7 +54,7 @@ struct Heads {
   Packed k;
   int32_t head_size;
   int32_t group;     // query heads per key head
-  float scale_log2;  // scale * log2(e), any sign
+  float scale_log2;  // scale * log2(e), not negative
 };
 
 // ---- tiles ----

@@ -163,7 +163,6 @@ PAN_DEVICE void row_stats_block(const RowStatsJob& job) {
   const size_t keys_at = tile_bytes<T, kD>(kRows), tile = tile_bytes<T, kD>(kKeys);
   const Shared<float> sinks = shared_at<float>(keys_at + 2 * tile);
   const int reach = job.sliding_window > 0 ? job.sliding_window - 1 : 0x7fffffff;  // largest visible distance
-  const float scale = h.scale_log2 < 0.0f ? -h.scale_log2 : h.scale_log2;
   const float limit = static_cast<float>(job.waad_window);
 
   const int first_key = task.t_begin > reach ? (task.t_begin - reach) / kKeys * kKeys : 0;
@@ -215,10 +214,6 @@ PAN_DEVICE void row_stats_block(const RowStatsJob& job) {
     if (s > t_last || (s_last < t_first && t_first - s_last > reach)) continue;  // nothing this warp sees
     float acc[kM][kN][4];
     multiply<T, kD, kM, kN>(acc, left, keys);
-    if (h.scale_log2 < 0.0f) {
-      PAN_UNROLL
-      for (int i = 0; i < kM * kN * 4; ++i) acc[i / (kN * 4)][i / 4 % kN][i % 4] *= -1.0f;
-    }
     const int column = s + 2 * quad_column();
     const int closest = t_first - s_last;
     const bool far = !in_sinks && s >= job.num_sink &&
@@ -227,7 +222,7 @@ PAN_DEVICE void row_stats_block(const RowStatsJob& job) {
       PAN_UNROLL
       for (int j = 0; j < kSlots; ++j) {
         const float last = row_t[j] - static_cast<float>(column + (kKeys - 7));
-        add_far<kWanted>(sums[j], acc[j / 2], j % 2, scale, last, limit);
+        add_far<kWanted>(sums[j], acc[j / 2], j % 2, h.scale_log2, last, limit);
       }
       continue;
     }
@@ -240,8 +235,8 @@ PAN_DEVICE void row_stats_block(const RowStatsJob& job) {
       }
       PAN_UNROLL
       for (int j = 0; j < kSlots; ++j) {
-        add_near<kWanted>(sums[j], acc[j / 2], j % 2, scale, opaque(static_cast<int>(row_t[j])), column,
-                          part == 0 ? 0 : job.num_sink, part == 0 ? job.num_sink : 0x7fffffff, reach,
+        add_near<kWanted>(sums[j], acc[j / 2], j % 2, h.scale_log2, opaque(static_cast<int>(row_t[j])),
+                          column, part == 0 ? 0 : job.num_sink, part == 0 ? job.num_sink : 0x7fffffff, reach,
                           static_cast<float>(opaque(job.waad_window)));
       }
     }

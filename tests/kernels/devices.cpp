@@ -1,0 +1,7 @@
+#include "kernels/cases.h"
+
+namespace pan::kernels::testing {
+
+std::vector<const char*> kernel_devices() { return {"cpu", "cuda"}; }
+
+}  // namespace pan::kernels::testing
