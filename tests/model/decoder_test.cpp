@@ -16,6 +16,7 @@
 #include "model/recompute.h"
 #include "model/safetensors.h"
 #include "support/support.h"
+#include "support/tiny_decoder.h"
 
 namespace pan::model {
 namespace {
@@ -406,15 +407,8 @@ struct LiveBytes : c10::MemoryReportingInfoBase {
 constexpr int64_t kTokens = 128, kWidth = 32;
 
 std::unique_ptr<Decoder> small_decoder(int64_t num_layers, bool gradient_checkpointing) {
-  Arch a;
-  a.vocab_size = 40;
-  a.hidden_size = kWidth;
-  a.intermediate_size = 64;
+  Arch a = pan::testing::tiny_arch(40, kTokens);
   a.num_layers = num_layers;
-  a.num_heads = 4;
-  a.num_kv_heads = 2;
-  a.head_dim = 8;
-  a.max_positions = kTokens;
   auto decoder = make_decoder(a, {.gradient_checkpointing = gradient_checkpointing}, 1);
   for (const auto& [name, tensor] : decoder->parameters()) tensor.set_requires_grad(true);
   return decoder;

@@ -14,6 +14,7 @@
 #include "model/decoder.h"
 #include "model/value_model.h"
 #include "rl/update.h"
+#include "support/tiny_decoder.h"
 
 namespace pan::rl {
 
@@ -21,16 +22,7 @@ inline constexpr int64_t kVocab = 24;
 inline constexpr int64_t kEnd = 0;  // end-of-text
 
 inline model::Arch tiny_arch() {
-  model::Arch a;
-  a.vocab_size = kVocab;
-  a.hidden_size = 32;
-  a.intermediate_size = 48;
-  a.num_layers = 2;
-  a.num_heads = 4;
-  a.num_kv_heads = 2;
-  a.head_dim = 8;
-  a.max_positions = 64;
-  a.tied_embeddings = true;
+  model::Arch a = pan::testing::tiny_arch(kVocab, 64);
   a.eos_token_ids = {kEnd};
   return a;
 }
@@ -39,13 +31,7 @@ inline std::unique_ptr<model::Decoder> tiny_decoder(uint64_t seed, at::ScalarTyp
   return model::make_decoder(tiny_arch(), {.dtype = type, .device = at::kCPU}, seed);
 }
 
-// make_decoder's weights are small (0.02) and its distributions flat; scaled up, the tests see real
-// differences.
-inline void sharpen(const model::Decoder& decoder, double factor) {
-  const at::NoGradGuard no_grad;
-  for (const auto& [name, p] : decoder.parameters())
-    if (p.dim() == 2) at::Tensor(p).mul_(factor);
-}
+using pan::testing::sharpen;
 
 // Random prompts and responses of uneven lengths, not sampled from any policy.
 inline std::vector<TrainSequence> random_sequences(int64_t count, uint64_t seed) {

@@ -7,6 +7,7 @@
 #include "rollout/generate.h"
 #include "rollout_fakes.h"
 #include "support/device.h"
+#include "support/tiny_decoder.h"
 
 namespace pan::rollout {
 namespace {
@@ -14,20 +15,8 @@ namespace {
 constexpr int64_t kVocab = 40;
 
 std::unique_ptr<model::Decoder> decoder_on(at::Device device) {
-  model::Arch arch;
-  arch.vocab_size = kVocab;
-  arch.hidden_size = 32;
-  arch.intermediate_size = 48;
-  arch.num_layers = 2;
-  arch.num_heads = 4;
-  arch.num_kv_heads = 2;
-  arch.head_dim = 8;
-  arch.max_positions = 64;
-  arch.tied_embeddings = true;
-  auto decoder = model::make_decoder(arch, {.device = device}, 5);
-  const c10::NoGradGuard no_grad;
-  for (auto& [name, tensor] : decoder->parameters())
-    if (tensor.dim() == 2) tensor.mul_(12);
+  auto decoder = model::make_decoder(pan::testing::tiny_arch(kVocab, 64), {.device = device}, 5);
+  pan::testing::sharpen(*decoder, 12);
   return decoder;
 }
 

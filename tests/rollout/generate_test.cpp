@@ -11,6 +11,7 @@
 #include "model/batch.h"
 #include "rollout/bench.h"
 #include "rollout_fakes.h"
+#include "support/tiny_decoder.h"
 
 namespace pan::rollout {
 namespace {
@@ -18,21 +19,8 @@ namespace {
 constexpr int64_t kVocab = 40, kContext = 64, kStop = 3;
 
 std::unique_ptr<model::Decoder> tiny_decoder(at::ScalarType dtype = at::kFloat) {
-  model::Arch arch;
-  arch.vocab_size = kVocab;
-  arch.hidden_size = 32;
-  arch.intermediate_size = 48;
-  arch.num_layers = 2;
-  arch.num_heads = 4;
-  arch.num_kv_heads = 2;
-  arch.head_dim = 8;
-  arch.max_positions = kContext;
-  arch.tied_embeddings = true;
-  auto decoder = model::make_decoder(arch, {.dtype = dtype}, 5);
-  const c10::NoGradGuard no_grad;
-  // Fresh weights give an almost uniform distribution; larger ones make tokens depend on what came before.
-  for (auto& [name, tensor] : decoder->parameters())
-    if (tensor.dim() == 2) tensor.mul_(12);
+  auto decoder = model::make_decoder(pan::testing::tiny_arch(kVocab, kContext), {.dtype = dtype}, 5);
+  pan::testing::sharpen(*decoder, 12);
   return decoder;
 }
 

@@ -8,6 +8,7 @@
 #include "model/decoder.h"
 #include "pan/tokenizer.h"
 #include "support/support.h"
+#include "support/tiny_decoder.h"
 
 namespace pan::testing {
 
@@ -15,17 +16,10 @@ void make_tiny_model(const std::string& folder, uint64_t seed, int64_t num_layer
   std::filesystem::create_directories(folder);
   std::filesystem::copy_file(source_path("data/quickstart/tokenizer.model"), folder + "/tokenizer.model");
   const auto tokenizer = tokenizer::load(folder);
-  model::Arch arch;
-  arch.vocab_size = tokenizer->vocab_size();
-  arch.hidden_size = 32;
+  model::Arch arch = tiny_arch(tokenizer->vocab_size(), 512);
   arch.intermediate_size = 64;
   arch.num_layers = num_layers;
-  arch.num_heads = 4;
-  arch.num_kv_heads = 2;
-  arch.head_dim = 8;
-  arch.max_positions = 512;
   arch.rms_norm_eps = 1e-5;
-  arch.tied_embeddings = true;
   arch.eos_token_ids = {tokenizer->eos_id()};
   arch.bos_token_id = tokenizer->bos_id();
   model::save_decoder(folder, *model::make_decoder(arch, {}, seed), at::kFloat);
