@@ -22,18 +22,16 @@ void collect(const core::Json& given, const core::Json& standard, const std::str
   }
 }
 
-// Pointers of everything that is not at its default.
-std::vector<std::string> changed_settings(const RunConfig& c) {
+core::Json defaults_for(const RunConfig& c) {
   RunConfig standard;
   standard.task.name = c.task.name;
-  std::vector<std::string> out;
-  collect(resolved(c), resolved(standard), "", out);
-  return out;
+  return resolved(standard);
 }
 
 class Notes {
  public:
-  explicit Notes(const RunConfig& c) : changed_(changed_settings(c)) {}
+  Notes(const core::Json& given, const core::Json& standard) { collect(given, standard, "", changed_); }
+  explicit Notes(const RunConfig& c) : Notes(resolved(c), defaults_for(c)) {}
 
   // Each of `pointers`, settings or groups of them, is idle for this reason.
   void idle(bool is_idle, const std::vector<std::string>& pointers, const std::string& why) {
@@ -118,6 +116,13 @@ void add_task(Notes& notes, const RunConfig& c) {
 }
 
 }  // namespace
+
+std::vector<std::string> idle_settings(const core::Json& given, const core::Json& standard,
+                                       const std::vector<std::string>& pointers, const std::string& why) {
+  Notes notes(given, standard);
+  notes.idle(true, pointers, why);
+  return notes.take();
+}
 
 std::vector<std::string> idle_settings(const RunConfig& c) {
   Notes notes(c);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "config/run_config.h"
+#include "core/json.h"
 
 namespace pan::config {
 
@@ -17,5 +18,10 @@ std::vector<std::string> idle_in_supervised(const RunConfig& c);
 
 // The same for `pan-ppo eval`, of the settings that it reads.
 std::vector<std::string> idle_in_evaluation(const RunConfig& c);
+
+// The same for settings of any tree: those at or below `pointers` that are not as in `standard`. `why`
+// follows "has no effect".
+std::vector<std::string> idle_settings(const core::Json& given, const core::Json& standard,
+                                       const std::vector<std::string>& pointers, const std::string& why);
 
 }  // namespace pan::config

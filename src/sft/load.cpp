@@ -55,6 +55,20 @@ void check(const SftConfig& c) {
   config::check_metric(c.eval, c.checkpoint);
 }
 
+std::vector<std::string> idle_notes(const SftConfig& c) {
+  std::vector<std::string> notes = config::idle_in_supervised(shared_settings(c));
+  const auto add = [&](bool is_idle, const char* pointer, const char* why) {
+    if (!is_idle) return;
+    for (std::string& note : config::idle_settings(resolved(c), resolved(SftConfig{}), {pointer}, why))
+      notes.push_back(std::move(note));
+  };
+  add(c.init.hidden_size == 0, "/init", "with init.hidden_size = 0, where model.path is loaded");
+  add(c.eval.every == 0, "/eval_max_new_tokens", "with eval.every = 0");
+  add(c.eval.every > 0 && c.eval.max_new_tokens > 0, "/eval_max_new_tokens",
+      "with eval.max_new_tokens above 0");
+  return notes;
+}
+
 }  // namespace
 
 void LoadedSft::add_places(core::Error& error) const {
@@ -76,7 +90,7 @@ LoadedSft load_sft(const std::string& path, const std::vector<std::string>& over
     loaded.add_places(error);
     throw;
   }
-  loaded.notes = config::idle_in_supervised(shared_settings(loaded.config));
+  loaded.notes = idle_notes(loaded.config);
   return loaded;
 }
 

@@ -14,7 +14,8 @@ struct OpenedRun {
 };
 
 // A new run's folder is made last: whatever is wrong with model, tokenizer and data leaves no trace. Errors:
-// those of the parts; kIo where the checkpoints do not fit on the disk. A plan beyond the memory is a warning.
+// those of the parts; kIo where the checkpoints do not fit on the disk. A plan beyond the memory is a
+// warning.
 OpenedRun open_run(const TrainRequest& request);
 
 ModelSizes sizes_of(const Session& session);

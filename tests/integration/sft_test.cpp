@@ -106,11 +106,15 @@ TEST_F(Sft, SaysWhereASettingThatCannotBeOpenedStands) {
 TEST_F(Sft, NamesIdleSettings) {
   const Result r =
       pan(words("run", {"eval.top_p=0.5", "eval.every=2", "eval.num_problems=1", "eval_max_new_tokens=4",
-                        "checkpoint.keep_best=0", "checkpoint.better=lower"}));
+                        "eval.max_new_tokens=5", "checkpoint.keep_best=0", "checkpoint.better=lower"}));
   ASSERT_EQ(r.code, 0) << r.err;
   for (const char* part : {"/eval/top_p: has no effect with eval.temperature = 0",
+                           "/eval_max_new_tokens: has no effect with eval.max_new_tokens above 0",
                            "/checkpoint/better: has no effect with checkpoint.keep_best = 0\n"})
     EXPECT_NE(r.err.find(part), std::string::npos) << part << " in " << r.err;
+  EXPECT_NE(
+      pan(words("other", {"init.hidden_size=0"})).err.find("/init/num_layers: has no effect with init."),
+      std::string::npos);
 }
 
 TEST_F(Sft, GuardStopsWithACheckpoint) {

@@ -1,6 +1,6 @@
-// The emulation in the place of kernels/cuda/runtime.cpp and of the .cu files, so that host and device code of
-// kernels/cuda run as they are. "Device memory" is the process's own, and the public entries send tensors on the
-// CPU here: every test of a kernel that is linked with this file is one of the CUDA kernel.
+// The emulation in the place of kernels/cuda/runtime.cpp and of the .cu files, so that host and device code
+// of kernels/cuda run as they are. "Device memory" is the process's own, and the public entries send tensors
+// on the CPU here: every test of a kernel that is linked with this file is one of the CUDA kernel.
 #include <ATen/Context.h>
 #include <gtest/gtest.h>
 
