@@ -7,7 +7,7 @@ at::Tensor aligned(const at::Tensor& x) {
   const int64_t per_unit = kBytes / static_cast<int64_t>(x.element_size());
   const int64_t last = x.dim() - 1;
   bool fits = reinterpret_cast<uintptr_t>(x.const_data_ptr()) % kBytes == 0 && x.size(last) % per_unit == 0;
-  for (int64_t d = 0; d < last; ++d) fits = fits && (x.size(d) <= 1 || x.stride(d) % per_unit == 0);
+  for (int64_t d = 0; d < last; ++d) fits = fits && x.stride(d) % per_unit == 0;
   if (fits) return x;
   std::vector<int64_t> shape = x.sizes().vec();
   shape[static_cast<size_t>(last)] = (x.size(last) + per_unit - 1) / per_unit * per_unit;

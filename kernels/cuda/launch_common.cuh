@@ -16,7 +16,10 @@ cudaError_t launch(void (*kernel)(Job), dim3 grid, int threads, Stream stream, c
   if (kSharedBytes > kDefaultSharedBytes) {
     const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                    static_cast<int>(kSharedBytes));
-    if (error != cudaSuccess) return error;
+    if (error != cudaSuccess) {
+      cudaGetLastError();  // else the next launch of somebody else would report it too
+      return error;
+    }
   }
   kernel<<<grid, threads, kSharedBytes, stream>>>(job);
   return cudaGetLastError();

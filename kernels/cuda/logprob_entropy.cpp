@@ -38,7 +38,8 @@ at::Tensor padded_panel(const at::Tensor& x, int64_t begin) {
 
 Forward forward_stats(const at::Tensor& any_hidden, const at::Tensor& any_weight, const at::Tensor& targets,
                       double temperature) {
-  const at::Tensor hidden = rows_contiguous(any_hidden), weight = rows_contiguous(any_weight);
+  // Contiguous, as the padded last panel is: cuBLAS may choose its algorithm by the leading dimension too.
+  const at::Tensor hidden = any_hidden.contiguous(), weight = rows_contiguous(any_weight);
   const int64_t num_rows = hidden.size(0), vocab = weight.size(0);
   const at::TensorOptions floats = hidden.options().dtype(at::kFloat);
   Forward out{at::empty({num_rows}, floats), at::empty({num_rows}, floats), at::empty({num_rows}, floats)};

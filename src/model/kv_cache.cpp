@@ -21,6 +21,15 @@ KvCache::KvCache(const Arch& arch, int64_t num_slots, int64_t max_length, at::Sc
   }
 }
 
+at::Tensor KvCache::rows(const std::vector<int64_t>& slots, const std::vector<int64_t>& positions) const {
+  const int64_t num_heads = keys_.front().size(1);
+  at::Tensor out = at::empty({static_cast<int64_t>(slots.size()) * num_heads}, at::kLong);
+  auto* row = out.mutable_data_ptr<int64_t>();
+  for (size_t i = 0; i < slots.size(); ++i)
+    for (int64_t h = 0; h < num_heads; ++h) *row++ = (slots[i] * num_heads + h) * max_length_ + positions[i];
+  return out.to(keys_.front().device());
+}
+
 void KvCache::copy_prefix(int64_t from, const std::vector<int64_t>& to, int64_t length) {
   PAN_CHECK(length >= 0 && length <= this->length(from), kInternal,
             "a cache slot holds fewer positions than asked for")

@@ -27,6 +27,11 @@ class KvCache {
     return values_[static_cast<size_t>(layer)];
   }  // [slots, Hkv, max_length, D]
 
+  // Where the keys of one position of each slot lie among the rows of keys(layer).view({-1, D}): [B * Hkv],
+  // on the cache's device. Written through one index of rows, a cache stays where it is; through two indices,
+  // CUDA's deterministic index_put_ would copy all of it out and back.
+  at::Tensor rows(const std::vector<int64_t>& slots, const std::vector<int64_t>& positions) const;
+
   // Copies the first `length` positions of one slot into others (a prompt shared by a group of samples).
   void copy_prefix(int64_t from, const std::vector<int64_t>& to, int64_t length);
 

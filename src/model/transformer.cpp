@@ -213,12 +213,12 @@ at::Tensor Transformer::decode(const at::Tensor& tokens, KvCache& cache,
     lengths.push_back(cache.length(slot) + 1);
   }
   const at::Tensor position = at::tensor(positions, at::kLong).to(options_.device);
-  const at::Tensor slot = at::tensor(slots, at::kLong).to(options_.device);
+  const at::Tensor rows = cache.rows(slots, positions);
   const RopeTable table = rope_table(frequencies_, position, options_.dtype);
   const auto attend = [&](int64_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-    const c10::List<std::optional<at::Tensor>> where({slot, std::nullopt, position});
-    cache.keys(layer).index_put_(where, k);
-    cache.values(layer).index_put_(where, v);
+    const int64_t size = k.size(2);
+    cache.keys(layer).view({-1, size}).index_copy_(0, rows, k.reshape({-1, size}));
+    cache.values(layer).view({-1, size}).index_copy_(0, rows, v.reshape({-1, size}));
     return cached_attention(q, cache.keys(layer), cache.values(layer), slots, lengths, scale_);
   };
   const auto linear = [](const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {

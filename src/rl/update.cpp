@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/stopwatch.h"
+#include "model/device.h"
 #include "rl/forward.h"
 #include "rl/kl.h"
 #include "rl/loss.h"
@@ -115,11 +116,13 @@ class UpdateRun {
         total_micro_ += passes * static_cast<int64_t>(minibatch.size());
     const core::Stopwatch watch;
     if (separate) loop(critic_phase_, [this](const Minibatch& m) { return critic_step(m); });
+    model::wait_for(device_);
     result_.critic_seconds = watch.seconds();
     if (!stopped() && !warming)
       loop(policy_phase_, [this, shared](const Minibatch& m) { return policy_step(m, shared); });
     else if (!stopped() && shared)
       loop(critic_phase_, [this](const Minibatch& m) { return critic_step(m); });
+    model::wait_for(device_);
     (warming ? result_.critic_seconds : result_.actor_seconds) =
         watch.seconds() - (warming ? 0 : result_.critic_seconds);
     write_metrics(separate || shared, warming);
@@ -156,8 +159,14 @@ class UpdateRun {
     return stop_;
   }
 
-  // Token weights of a minibatch, one tensor per micro-batch, on the device; `tokens` are those of all ranks.
-  std::vector<at::Tensor> weights(const Minibatch& minibatch, double& tokens) const {
+  // Token weights of a micro-batch, on the device. `idle`: all are 0.
+  struct Weights {
+    at::Tensor values;
+    bool idle = false;
+  };
+
+  // Of each micro-batch of a minibatch; `tokens` are those of all ranks.
+  std::vector<Weights> weights(const Minibatch& minibatch, double& tokens) const {
     std::vector<int64_t> lengths;
     std::vector<uint8_t> trained;
     for (const MicroBatch& micro : minibatch)
@@ -171,18 +180,17 @@ class UpdateRun {
     tokens = counts.tokens;
     const at::Tensor all = token_weights(lengths, trained, counts, token_aggregation(config_),
                                          std::max<int64_t>(1, options_.max_response_tokens));
-    std::vector<at::Tensor> parts;
+    std::vector<Weights> parts;
     int64_t begin = 0;
     for (const MicroBatch& micro : minibatch) {
       int64_t n = 0;
       for (int64_t i : micro) n += offsets_[static_cast<size_t>(i) + 1] - offsets_[static_cast<size_t>(i)];
-      parts.push_back(all.narrow(0, begin, n).to(device_));
+      const at::Tensor part = all.narrow(0, begin, n);
+      parts.push_back({part.to(device_), !part.gt(0).any().item<bool>()});
       begin += n;
     }
     return parts;
   }
-
-  static bool nothing_to_train(const at::Tensor& weights) { return !weights.gt(0).any().item<bool>(); }
 
   at::Tensor part(const at::Tensor& flat, const MicroBatch& micro) const {
     return gather(flat, offsets_, micro, device_);
@@ -215,11 +223,11 @@ class UpdateRun {
   // A minibatch of the separate critic; with a shared trunk (warm-up) the head alone.
   bool critic_step(const Minibatch& minibatch) {
     double tokens = 0;
-    const std::vector<at::Tensor> w = weights(minibatch, tokens);
+    const std::vector<Weights> w = weights(minibatch, tokens);
     Tally tally;
     for (size_t k = 0; k < minibatch.size(); ++k) {
       if (stop_asked()) break;
-      if (nothing_to_train(w[k])) continue;
+      if (w[k].idle) continue;
       const PackedRows packed = pack_rows(in_.sequences, minibatch[k], device_);
       at::Tensor hidden;
       if (models_.critic) {
@@ -228,7 +236,7 @@ class UpdateRun {
         const at::NoGradGuard no_grad;
         hidden = response_hidden(*models_.policy, packed);
       }
-      value_term((*models_.value_head)(hidden), minibatch[k], w[k], tally).loss.backward();
+      value_term((*models_.value_head)(hidden), minibatch[k], w[k].values, tally).loss.backward();
       critic_->accumulate();
     }
     if (agreed_to_stop()) return false;
@@ -282,17 +290,17 @@ class UpdateRun {
 
   bool policy_step(const Minibatch& minibatch, bool shared) {
     double tokens = 0;
-    const std::vector<at::Tensor> w = weights(minibatch, tokens);
+    const std::vector<Weights> w = weights(minibatch, tokens);
     Tally tally;
     for (size_t k = 0; k < minibatch.size(); ++k) {
       if (stop_asked()) break;
-      if (nothing_to_train(w[k])) continue;
+      if (w[k].idle) continue;
       const PackedRows packed = pack_rows(in_.sequences, minibatch[k], device_);
       const at::Tensor hidden = response_hidden(*models_.policy, packed);
-      at::Tensor loss = policy_term(packed, hidden, minibatch[k], w[k], tally);
+      at::Tensor loss = policy_term(packed, hidden, minibatch[k], w[k].values, tally);
       if (shared)
         loss = loss + config_.critic.coefficient *
-                          value_term((*models_.value_head)(hidden), minibatch[k], w[k], tally).loss;
+                          value_term((*models_.value_head)(hidden), minibatch[k], w[k].values, tally).loss;
       tally.add("loss", loss);
       loss.backward();
       policy_.accumulate();

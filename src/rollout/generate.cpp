@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "core/stopwatch.h"
+#include "model/device.h"
 #include "rollout/sampling.h"
 
 namespace pan::rollout {
@@ -223,6 +224,7 @@ class Run {
     const core::ScopeTimer timer(stats_.prefill_s);
     const model::Batch batch = model::pack(fresh, decoder_.options().device);
     const at::Tensor hidden = decoder_.prefill(batch, cache_, slots);  // [B, C]
+    model::wait_for(hidden.device());
     for (size_t i = 0; i < prompts.size(); ++i)
       prompts_[static_cast<size_t>(prompts[i])].hidden = hidden.select(0, static_cast<int64_t>(i));
     stats_.num_prefill_tokens += batch.num_tokens();
@@ -256,6 +258,7 @@ class Run {
     {
       const core::ScopeTimer timer(stats_.decode_s);
       hidden = decoder_.decode(tokens.to(decoder_.options().device), cache_, slots);
+      model::wait_for(hidden.device());
     }
     ++stats_.num_steps;
     draw(hidden, 0);
@@ -267,6 +270,7 @@ class Run {
     {
       const core::ScopeTimer timer(stats_.logits_s);
       logits = model::output_logits(decoder_, hidden);
+      model::wait_for(logits.device());
     }
     std::vector<core::rng::Key> keys;
     for (size_t i = first; i < rows_.size(); ++i) {

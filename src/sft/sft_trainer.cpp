@@ -236,7 +236,7 @@ class SftTrainer {
     }
     std::stable_sort(order.begin(), order.end(),
                      [&](int64_t a, int64_t b) { return batch[a].tokens.size() < batch[b].tokens.size(); });
-    double sum = 0;
+    at::Tensor loss_sum = at::zeros({}, at::kDouble).to(decoder_->options().device);
     for (const rl::MicroBatch& micro : rl::cut_micro_batches(batch, order, config_.sft.micro_batch_tokens)) {
       if (core::stop_requested()) {
         optimizer_->zero();
@@ -245,10 +245,11 @@ class SftTrainer {
         return false;
       }
       const at::Tensor loss = micro_loss(batch, micro) / static_cast<double>(total);
-      sum += loss.item<double>();
+      loss_sum += loss.detach();
       loss.backward();
       optimizer_->accumulate();
     }
+    const auto sum = loss_sum.item<double>();
     num_tokens_ += total;
     const bool finite = std::isfinite(sum);
     if (finite)
@@ -307,8 +308,9 @@ class SftTrainer {
     const at::Device device = decoder_->options().device;
     const at::Tensor hidden = decoder_->hidden(model::pack(sequences, device));
     const at::Tensor picked = hidden.index_select(0, at::tensor(rows, at::kLong).to(device));
-    const auto out = kernels::logprob_entropy(picked, decoder_->output_weight(),
-                                              at::tensor(targets, at::kLong).to(device), {});
+    const auto out =
+        kernels::logprob_entropy(picked, decoder_->output_weight(), at::tensor(targets, at::kLong).to(device),
+                                 {.targets_in_range = true});
     return -out.logprob.sum();
   }
 

@@ -26,7 +26,7 @@ double forward_flops(const model::Arch& a, const std::vector<rl::TrainSequence>&
 
 double measured_peak_flops(at::Device device, at::ScalarType dtype) {
   const at::NoGradGuard no_grad;
-  const int64_t n = device.is_cuda() ? 4096 : 768;
+  const int64_t n = device.is_cuda() ? 8192 : 768;
   const at::Tensor a = at::ones({n, n}, at::TensorOptions().dtype(dtype).device(device));
   double best = 0;
   for (int i = 0; i < 4; ++i) {

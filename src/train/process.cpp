@@ -52,6 +52,8 @@ at::Device prepare_process(const ModelConfig& model, int64_t threads) {
   at::set_num_threads(threads > 0 ? static_cast<int>(threads) : core::usable_cpus());
   at::globalContext().setDeterministicAlgorithms(true, false);
   at::globalContext().setDeterministicFillUninitializedMemory(false);
+  // Containers set a variable that has float32 products computed in TF32.
+  at::globalContext().setFloat32MatmulPrecision("highest");
 
   const bool has_cuda = at::hasCUDA();
   PAN_CHECK(model.device != "cuda" || has_cuda, kDevice, "there is no GPU that this build can use")

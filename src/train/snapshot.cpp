@@ -103,15 +103,16 @@ bool check_same_base(const checkpoint::Checkpoint& c, const Session& s, bool all
   return changed;
 }
 
-core::Json this_machine(const std::string& program) {
+core::Json this_machine(const Session& s, const std::string& program) {
   return {{"program", program},
+          {"device", c10::DeviceTypeName(s.device.type(), true)},
           {"threads", at::get_num_threads()},
           {"instruction_set", kernels::active_isa_set().name()}};
 }
 
-void warn_of_another_machine(const checkpoint::Checkpoint& c, const std::string& program) {
+void warn_of_another_machine(const checkpoint::Checkpoint& c, const Session& s, const std::string& program) {
   if (!c.has_section("machine")) return;
-  const core::Json saved = c.section("machine", kMachineVersion), here = this_machine(program);
+  const core::Json saved = c.section("machine", kMachineVersion), here = this_machine(s, program);
   std::string text;
   for (const auto& [key, value] : here.items())
     if (saved.contains(key) && saved[key] != value)
@@ -182,7 +183,7 @@ void save_snapshot(Session& s, const RunDir& dir, const LogLengths& lengths, con
   w.add_section("logs", kLogsVersion, lengths.to_json());
   w.add_section("config", kConfigVersion, config::resolved(s.config));
   w.add_section("base", kBaseVersion, s.base_checksums);
-  w.add_section("machine", kMachineVersion, this_machine(options.program));
+  w.add_section("machine", kMachineVersion, this_machine(s, options.program));
   if (options.metric) w.set_metrics({{s.config.checkpoint.metric, *options.metric}});
   checkpoint::CheckpointConfig keep = s.config.checkpoint;
   if (!options.remove_old) keep.keep_last = std::numeric_limits<int64_t>::max();
@@ -208,7 +209,7 @@ Resumed resume_session(const RunDir& dir, const config::RunConfig& config, const
                                           .critic_folder = c.has_folder("critic") ? c.file("critic") : ""});
   Session& s = *resumed.session;
   resumed.changed |= check_same_base(c, s, options.allow_change);
-  warn_of_another_machine(c, options.program);
+  warn_of_another_machine(c, s, options.program);
   if (adapted(s)) model::load_adapter(c.file(kPolicyAdapter), *s.policy);
   if (adapted(s) && s.critic) model::load_adapter(c.file(kCriticAdapter), *s.critic);
   if (c.has_file("policy_float32.safetensors"))

@@ -1,7 +1,6 @@
 #include "train/stages.h"
 
 #include <ATen/ATen.h>
-#include <ATen/DeviceAccelerator.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,6 +11,7 @@
 #include "core/json.h"
 #include "core/log.h"
 #include "core/stopwatch.h"
+#include "model/device.h"
 #include "rhythm/credit.h"
 #include "rhythm/text.h"
 #include "rl/advantage.h"
@@ -19,11 +19,6 @@
 
 namespace pan::train {
 namespace {
-
-// Work queued on a GPU is done before a clock is read.
-void wait_for(at::Device device) {
-  if (device.is_cuda()) at::accelerator::synchronizeDevice(device.has_index() ? device.index() : 0);
-}
 
 int64_t sample_id(const Session& s, int64_t iteration, size_t index) {
   const DynamicSamplingConfig& refill = s.config.train.dynamic_sampling;
@@ -224,7 +219,7 @@ void run_scoring(Session& s, Iteration& it, const StageHooks& hooks) {
   stop_if_asked(hooks);
   if (tapped) it.rhythm.resize(it.sequences.size());
   auto visitor = [&](const rl::Capture& capture) {
-    wait_for(s.device);  // the forward is not the tap's
+    model::wait_for(s.device);  // the forward is not the tap's
     const core::Stopwatch tap_watch;
     std::vector<rhythm::SequenceText> texts;
     for (int64_t i : capture.sequences) {

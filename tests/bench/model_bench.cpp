@@ -297,6 +297,9 @@ void run(const Settings& s) {
 int main(int argc, char** argv) {
   Settings settings;
   if (!parse(argc, argv, settings)) return usage();
+  // As the program runs; it changes what CUDA's operations cost.
+  at::globalContext().setDeterministicAlgorithms(true, false);
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
   try {
     run(settings);
   } catch (const std::exception& error) {

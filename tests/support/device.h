@@ -1,4 +1,5 @@
-// Tests that run once per device: "cpu" always, "cuda" where there is a GPU and a build for it.
+// Tests that run once per device: "cpu" always, "cuda" where there is a GPU and a build for it. With
+// deterministic algorithms, as the program runs.
 //
 //   using Thing = pan::testing::DeviceTest;
 //   INSTANTIATE_TEST_SUITE_P(Devices, Thing, pan::testing::devices());
@@ -18,6 +19,8 @@ class DeviceTest : public ::testing::TestWithParam<const char*> {
   void SetUp() override {
     if (std::string(GetParam()) != "cpu" && !at::hasCUDA())
       GTEST_SKIP() << "no CUDA device in this build or machine";
+    at::globalContext().setDeterministicAlgorithms(true, false);
+    at::globalContext().setDeterministicFillUninitializedMemory(false);
   }
   at::Device device() const { return at::Device(GetParam()); }
 };

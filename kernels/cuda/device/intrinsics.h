@@ -140,6 +140,7 @@ PAN_DEVICE float exp2_fast(float x) {  // relative error 2^-22; subnormal result
 PAN_DEVICE float log_natural(float x) { return logf(x); }
 PAN_DEVICE float mul_add(float a, float b, float c) { return fmaf(a, b, c); }
 PAN_DEVICE float mul_up(float a, float b) { return __fmul_ru(a, b); }  // rounded towards +infinity
+PAN_DEVICE float mul(float a, float b) { return __fmul_rn(a, b); }     // never part of a fused multiply-add
 PAN_DEVICE float max_of(float a, float b) { return fmaxf(a, b); }
 PAN_DEVICE float min_of(float a, float b) { return fminf(a, b); }
 PAN_DEVICE float minus_infinity() { return __int_as_float(static_cast<int>(0xff800000u)); }
@@ -297,6 +298,7 @@ PAN_DEVICE float exp2_fast(float x) {
 PAN_DEVICE float log_natural(float x) { return std::log(x); }
 PAN_DEVICE float mul_add(float a, float b, float c) { return std::fma(a, b, c); }
 PAN_DEVICE float mul_up(float a, float b) { return emulated::mul_up(a, b); }
+PAN_DEVICE float mul(float a, float b) { return a * b; }
 PAN_DEVICE float max_of(float a, float b) { return std::fmax(a, b); }
 PAN_DEVICE float min_of(float a, float b) { return std::fmin(a, b); }
 PAN_DEVICE float minus_infinity() { return -HUGE_VALF; }

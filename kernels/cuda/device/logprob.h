@@ -87,7 +87,7 @@ PAN_DEVICE void logprob_reduce_block(const LogprobReduceJob& job) {
     float m = sums.m;
     PAN_UNROLL
     for (int i = 0; i < kLogprobVector; ++i) {
-      z[i] = i < count ? z[i] * scale : kEmptyMaximum;
+      z[i] = i < count ? mul(z[i], scale) : kEmptyMaximum;  // so that the largest is m exactly
       m = max_of(m, z[i]);
     }
     const float shift = m - sums.m, factor = exp2_fast(-shift);
@@ -124,7 +124,7 @@ PAN_DEVICE void logprob_reduce_block(const LogprobReduceJob& job) {
   state[num_rows] = total.l;
   state[2 * num_rows] = total.v;
   const int64_t target = job.targets[row] - job.v_begin;
-  if (target >= 0 && target < job.columns) state[3 * num_rows] = to_float(logits[target]) * scale;
+  if (target >= 0 && target < job.columns) state[3 * num_rows] = mul(to_float(logits[target]), scale);
 }
 
 PAN_DEVICE void logprob_finish_block(const LogprobFinishJob& job) {
