@@ -143,10 +143,18 @@ class Trainer {
         save_for_guard(error);
         throw error;
       }
-      if (error.kind() != core::ErrorKind::kInterrupted) throw keep_before(error);
+      if (error.kind() != core::ErrorKind::kInterrupted) {
+        if (keep() && error.kind() == core::ErrorKind::kData) add_remedy(error);
+        throw error;
+      }
       core::log_info("stopped while " + std::string(it.samples.empty() ? "sampling" : "scoring") +
                      ": iteration " + std::to_string(it.index + 1) + " is dropped");
       return false;
+    } catch (const std::exception&) {  // out of memory, of the machine or a GPU
+      hide_progress();
+      s_->state = boundary;
+      keep();
+      throw;
     }
     run_rhythm(*s_, it);
     run_advantages(*s_, it);
@@ -185,19 +193,21 @@ class Trainer {
   }
 
   // What was learnt up to this iteration is saved before an error ends the run: a prompt that is too long
-  // late in the data, a reward program that fails.
-  core::Error keep_before(core::Error error) {
-    if (s_->state.iteration == 0) return error;
+  // late in the data, a reward program that fails, no memory left. Whether there is a checkpoint of it.
+  bool keep() {
+    if (s_->state.iteration == 0) return false;
     try {
       save();
-    } catch (const core::Error& failed) {
+    } catch (const std::exception& failed) {
       core::log_warn("checkpoint before stopping", failed.what());
     }
-    if (last_saved_ == s_->state.iteration && error.kind() == core::ErrorKind::kData)
-      error.remedy(error.remedy_text() + (error.remedy_text().empty() ? "" : "; ") +
-                   "the run is saved at iteration " + std::to_string(last_saved_) +
-                   ", go on with: pan-ppo resume " + dir_.path());
-    return error;
+    return last_saved_ == s_->state.iteration;
+  }
+
+  void add_remedy(core::Error& error) const {
+    error.remedy(error.remedy_text() + (error.remedy_text().empty() ? "" : "; ") +
+                 "the run is saved at iteration " + std::to_string(last_saved_) +
+                 ", go on with: pan-ppo resume " + dir_.path());
   }
 
   // Dynamic sampling found no prompt to learn from.

@@ -1,11 +1,14 @@
 // A request to stop: every unit of work asks for it, none is begun after it, and the run goes on from there
 // as if nothing had been.
 #include <ATen/core/grad_mode.h>
+#include <c10/core/Allocator.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <sstream>
 
 #include "core/error.h"
@@ -141,10 +144,11 @@ TEST_F(Polls, AnEvaluationAsksForEveryToken) {
 class StoppedRun : public pan::testing::TinyRun {
  protected:
   // What the run logs, line by line.
-  std::vector<std::string> run(const std::string& name, bool resume, TrainOutcome& outcome) {
+  std::vector<std::string> run(const std::string& name, bool resume, TrainOutcome& outcome,
+                               const std::vector<std::string>& settings = {}) {
     core::set_log_level(core::LogLevel::kDebug);
     ::testing::internal::CaptureStderr();
-    outcome = train({.config = tiny_config(model_), .run_dir = folder_ / name, .resume = resume});
+    outcome = train({.config = tiny_config(model_, settings), .run_dir = folder_ / name, .resume = resume});
     std::istringstream text(::testing::internal::GetCapturedStderr());
     std::vector<std::string> lines;
     for (std::string line; std::getline(text, line);) lines.push_back(line);
@@ -193,6 +197,51 @@ TEST_F(StoppedRun, GoesOnBitForBitFromEachPhase) {
     run(name, true, outcome);
     EXPECT_EQ(outcome.end, TrainEnd::kDone);
     expect_same("whole", name);
+  }
+}
+
+// Tensors of this thread can be had until a line of the log comes, and once not after it.
+class NoMemoryOnceAfterLine : public c10::MemoryReportingInfoBase {
+ public:
+  explicit NoMemoryOnceAfterLine(int64_t line) {
+    left_ = line;
+    core::set_log_hooks(nullptr, [] { --left_; });
+  }
+  ~NoMemoryOnceAfterLine() override { core::set_log_hooks(nullptr, nullptr); }
+  void reportMemoryUsage(void*, int64_t bytes, size_t, size_t, c10::Device) override {
+    if (bytes < 4096 || left_ > 0 || thrown_) return;
+    thrown_ = true;
+    TORCH_CHECK_WITH(OutOfMemoryError, false, "out of memory, says the test");
+  }
+  bool memoryProfilingEnabled() const override { return true; }
+
+ private:
+  bool thrown_ = false;
+  static inline int64_t left_ = 0;
+};
+
+TEST_F(StoppedRun, ThatRunsOutOfMemoryKeepsWhatItHasLearnt) {
+  // No checkpoint falls due before the end.
+  const std::vector<std::string> settings = {"checkpoint.every=100", "eval.every=0"};
+  TrainOutcome outcome;
+  run("first", false, outcome, settings);
+  const std::vector<std::string> whole = run("whole", false, outcome, settings);
+  for (const char* phase : {"iteration 3: sampling", "iteration 3: scoring"}) {
+    SCOPED_TRACE(phase);
+    const auto at = std::find(whole.begin(), whole.end(), "debug: " + std::string(phase));
+    ASSERT_NE(at, whole.end());
+    const std::string name = "without memory at " + std::string(phase);
+    {
+      const auto no_memory = std::make_shared<NoMemoryOnceAfterLine>(at - whole.begin() + 1);
+      const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, no_memory);
+      EXPECT_THROW(run(name, false, outcome, settings), c10::OutOfMemoryError);
+      ::testing::internal::GetCapturedStderr();
+      core::set_log_file("");
+    }
+    EXPECT_EQ(std::filesystem::canonical(folder_ / name + "/checkpoints/latest").filename(), "step_000002");
+    run(name, true, outcome, settings);
+    EXPECT_EQ(comparable_metrics(folder_ / "whole"), comparable_metrics(folder_ / name));
+    EXPECT_EQ(weights("whole"), weights(name));
   }
 }
 
