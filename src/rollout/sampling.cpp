@@ -190,7 +190,10 @@ void check_options(const SamplerOptions& o) {
 at::Tensor host_rows(const at::Tensor& logits) {
   PAN_CHECK(logits.dim() == 2 && logits.size(1) > 0, kInternal, "logits must be [B, V]")
       .got(c10::str(logits.sizes()));
-  return logits.detach().to(at::kCPU, at::kFloat).contiguous();  // [B, V]
+  if (logits.is_cpu()) return logits.detach().to(at::kFloat).contiguous();  // [B, V]
+  // Pinned memory, which the allocator keeps for the next call, takes a copy from a GPU several times faster.
+  at::Tensor rows = at::empty(logits.sizes(), at::TensorOptions(at::kFloat).pinned_memory(true));  // [B, V]
+  return rows.copy_(logits.detach());
 }
 
 float checked_max(const float* logits, int64_t vocab, int64_t row) {

@@ -18,10 +18,11 @@ constexpr int64_t kProcessBytes = 230 << 20;  // the program, LibTorch and its t
 int64_t element_bytes(const config::RunConfig& c) { return compute_type(c.model) == at::kFloat ? 4 : 2; }
 
 // Activations that autograd keeps for one token of one block, in elements: the inputs and outputs of both
-// norms, q, k, v before and after the rotary embedding, the attention output, gate, up and their product.
+// norms, the projection to q, k and v, q and k after the rotary embedding, each sequence's attention output
+// and all of them end to end, gate, up and their product.
 int64_t block_elements(const model::Arch& a) {
   const int64_t q = a.num_heads * a.head_dim, kv = a.num_kv_heads * a.head_dim;
-  return 4 * a.hidden_size + 3 * q + 3 * kv + 3 * a.intermediate_size;
+  return 4 * a.hidden_size + 4 * q + 3 * kv + 3 * a.intermediate_size;
 }
 
 bool exports_float32(const config::RunConfig& c) {
