@@ -1,5 +1,6 @@
 #include "tasks/jsonl_rows.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string_view>
 

@@ -1,5 +1,6 @@
 #include "tokenizer/tokenize_file.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string_view>
 

@@ -1,6 +1,9 @@
 // Whether it learns: a tiny random policy, a reward that counts a token.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <numeric>
+
 #include "tiny.h"
 
 namespace pan::rl {

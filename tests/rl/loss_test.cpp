@@ -1,5 +1,6 @@
 #include "rl/loss.h"
 
+#include <algorithm>
 #include <functional>
 
 #include "core/error.h"

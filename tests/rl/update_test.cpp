@@ -1,5 +1,6 @@
 #include "rl/update.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "core/error.h"

@@ -2,6 +2,8 @@
 // tests/fixtures/rhythm: every credit mode on every estimator.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "rhythm/credit.h"
 #include "rhythm/fixture.h"
 #include "rl/advantage.h"

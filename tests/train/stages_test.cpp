@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "rhythm/credit.h"
 #include "train/tiny_run_fixture.h"

@@ -1,5 +1,6 @@
 #include "tasks/logic_grid/sizes.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
