@@ -7,6 +7,7 @@
 
 #include "core/json.h"
 #include "support/support.h"
+#include "support/tiny_decoder.h"
 
 namespace pan::eval {
 namespace {
@@ -46,16 +47,7 @@ class EvaluateTest : public ::testing::Test {
  protected:
   EvaluateTest() {
     tokenizer_ = tokenizer::load(pan::testing::source_path("data/quickstart/tokenizer.model"));
-    model::Arch arch;
-    arch.vocab_size = tokenizer_->vocab_size();
-    arch.hidden_size = 16;
-    arch.intermediate_size = 16;
-    arch.num_layers = 1;
-    arch.num_heads = 2;
-    arch.num_kv_heads = 2;
-    arch.head_dim = 8;
-    arch.max_positions = 64;
-    decoder_ = model::make_decoder(arch, {}, 3);
+    decoder_ = model::make_decoder(pan::testing::tiny_arch(tokenizer_->vocab_size(), 64), {}, 3);
   }
   EvalRequest request(int64_t samples, double temperature) const {
     return {.decoder = *decoder_,

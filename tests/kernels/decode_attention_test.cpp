@@ -57,12 +57,17 @@ INSTANTIATE_TEST_SUITE_P(Devices, DecodeAttention, ::testing::ValuesIn(kernel_de
 
 TEST_P(DecodeAttention, MatchesTheReference) {
   const DecodeShape shapes[] = {
-      {64, 9, 3, 300, 0, at::kFloat},    {64, 14, 2, 129, 0, at::kBFloat16}, {128, 32, 8, 65, 0, at::kHalf},
-      {80, 2, 2, 33, 0, at::kFloat},     {96, 8, 1, 31, 0, at::kBFloat16},   {32, 4, 4, 1, 0, at::kFloat},
-      {256, 4, 2, 100, 0, at::kFloat},   {20, 6, 2, 47, 0, at::kHalf},       {64, 4, 2, 200, 16, at::kFloat},
-      {7, 5, 1, 64, 1, at::kBFloat16},   {64, 3, 1, 4099, 0, at::kFloat},    {33, 3, 3, 16, 0, at::kFloat},
-      {32, 8, 1, 700, 0, at::kBFloat16}, {32, 17, 1, 50, 300, at::kHalf},    {64, 2, 2, 600, 257, at::kFloat},
-      {256, 2, 1, 40, 0, at::kHalf},     {128, 4, 2, 65, 0, at::kHalf},
+      {64, 9, 3, 300, 0, at::kFloat},    {64, 14, 2, 129, 0, at::kBFloat16},
+      {128, 32, 8, 65, 0, at::kHalf},    {80, 2, 2, 33, 0, at::kFloat},
+      {96, 8, 1, 31, 0, at::kBFloat16},  {32, 4, 4, 1, 0, at::kFloat},
+      {256, 4, 2, 100, 0, at::kFloat},   {20, 6, 2, 47, 0, at::kHalf},
+      {64, 4, 2, 200, 16, at::kFloat},   {7, 5, 1, 64, 1, at::kBFloat16},
+      {64, 3, 1, 4099, 0, at::kFloat},   {33, 3, 3, 16, 0, at::kFloat},
+      {32, 8, 1, 700, 0, at::kBFloat16}, {32, 17, 1, 50, 300, at::kHalf},
+      {64, 2, 2, 600, 257, at::kFloat},  {256, 2, 1, 40, 0, at::kHalf},
+      {128, 4, 2, 65, 0, at::kHalf},     {96, 3, 3, 64, 40, at::kFloat},
+      {80, 2, 1, 33, 0, at::kBFloat16},  {256, 1, 1, 70, 0, at::kFloat},
+      {72, 5, 1, 513, 0, at::kBFloat16},
   };
   for (const DecodeShape& shape : shapes) {
     SCOPED_TRACE(::testing::Message()

@@ -91,6 +91,25 @@ TEST_P(LogprobEntropyKernel, ValuesAndGradientsMatchFloat64) {
   }
 }
 
+// Logits that are exactly values of `hidden`, each many times, so that products round nothing.
+TEST_P(LogprobEntropyKernel, LogitsOfAnySpread) {
+  for (const auto& [vocab, spread] : {std::pair{7, 1.0}, std::pair{2099, 30.0}, std::pair{9001, 30.0}}) {
+    SCOPED_TRACE(::testing::Message() << vocab << ", spread " << spread);
+    constexpr int64_t kSize = 32;
+    Data data = make_data(5, kSize, vocab, at::kFloat);
+    data.hidden = data.hidden * (spread / data.hidden.std().item<double>());
+    data.weight = at::eye(kSize, at::kFloat).repeat({vocab / kSize + 1, 1}).slice(0, 0, vocab);
+    const LogprobOptions options{.temperature = 0.7, .entropy_gradient = true};
+    const Result got = run(moved_to(data, at::Device(GetParam())), options);
+    const reference::LogprobGradients expected = expected_of(data, options);
+    const double score = largest(data.hidden) / options.temperature;
+    expect_within("lse", got.logprob, expected.logprob, score);
+    expect_within("entropy", got.entropy, expected.entropy, score);
+    EXPECT_LE(largest_error(got.grad_hidden, expected.grad_hidden),
+              2e-5 * (1 + largest(expected.grad_hidden)));
+  }
+}
+
 TEST(LogprobEntropyReference, GradientsAreDerivatives) {
   // Central differences in float64; the kernels' gradients are compared with the reference's elsewhere.
   Data data = make_data(3, 5, 11, at::kFloat);
