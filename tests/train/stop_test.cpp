@@ -200,24 +200,19 @@ TEST_F(StoppedRun, GoesOnBitForBitFromEachPhase) {
   }
 }
 
-// Tensors of this thread can be had until a line of the log comes, and once not after it.
-class NoMemoryOnceAfterLine : public c10::MemoryReportingInfoBase {
+// The next tensor of this thread cannot be had, once armed.
+class NoMemoryOnce : public c10::MemoryReportingInfoBase {
  public:
-  explicit NoMemoryOnceAfterLine(int64_t line) {
-    left_ = line;
-    core::set_log_hooks(nullptr, [] { --left_; });
-  }
-  ~NoMemoryOnceAfterLine() override { core::set_log_hooks(nullptr, nullptr); }
+  void arm() { armed_ = true; }
   void reportMemoryUsage(void*, int64_t bytes, size_t, size_t, c10::Device) override {
-    if (bytes < 4096 || left_ > 0 || thrown_) return;
-    thrown_ = true;
+    if (!armed_ || bytes < 4096) return;
+    armed_ = false;
     TORCH_CHECK_WITH(OutOfMemoryError, false, "out of memory, says the test");
   }
   bool memoryProfilingEnabled() const override { return true; }
 
  private:
-  bool thrown_ = false;
-  static inline int64_t left_ = 0;
+  bool armed_ = false;
 };
 
 TEST_F(StoppedRun, ThatRunsOutOfMemoryKeepsWhatItHasLearnt) {
@@ -232,7 +227,8 @@ TEST_F(StoppedRun, ThatRunsOutOfMemoryKeepsWhatItHasLearnt) {
     ASSERT_NE(at, whole.end());
     const std::string name = "without memory at " + std::string(phase);
     {
-      const auto no_memory = std::make_shared<NoMemoryOnceAfterLine>(at - whole.begin() + 1);
+      const auto no_memory = std::make_shared<NoMemoryOnce>();
+      const pan::testing::AtLogLine arm(at - whole.begin() + 1, [&] { no_memory->arm(); });
       const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, no_memory);
       EXPECT_THROW(run(name, false, outcome, settings), c10::OutOfMemoryError);
       ::testing::internal::GetCapturedStderr();
